@@ -1,0 +1,58 @@
+# Everything a fresh machine needs; `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+VENV := .venv
+RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ANSIBLE_FORCE_COLOR=$(if $(NO_COLOR),0,1)
+PLAYBOOK := $(RUN) ansible-playbook
+ARGS ?=
+SCENARIO ?= site
+
+.PHONY: help setup test-setup up smoke down lint unit integration molecule test test-full lock docs build clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(VENV)/.controller ## Make the controller's environment (.venv)
+
+$(VENV)/.controller: requirements.txt
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends python3-venv; }
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --requirement requirements.txt
+	touch $@
+
+test-setup: $(VENV)/.tests ## Add what the tests need
+
+$(VENV)/.tests: $(VENV)/.controller tests/requirements.txt
+	$(VENV)/bin/pip install --quiet --requirement tests/requirements.txt
+	touch $@
+
+up: setup ## Bring up the whole stack on this machine (ARGS="-e with_monitoring=true")
+	$(PLAYBOOK) site.yml $(ARGS)
+
+smoke: setup ## Prove that the platform works: train, register, serve, predict
+	$(PLAYBOOK) playbooks/smoke.yml $(ARGS)
+
+down: setup ## Stop and remove the containers; data stays (ARGS="-e delete_data=true" deletes it)
+	$(PLAYBOOK) playbooks/down.yml $(ARGS)
+
+lint: test-setup ## Static checks
+	$(RUN) tests/lint
+
+unit: test-setup ## Unit tests
+	$(RUN) pytest -q tests/unit $(ARGS)
+
+integration: test-setup ## Modules against scripted servers and real services
+	$(RUN) pytest -q tests/integration $(ARGS)
+
+molecule: test-setup ## One scenario: make molecule SCENARIO=mlflow
+	$(RUN) tests/molecule $(SCENARIO)
+
+test: test-setup ## All tests but the long fault matrices
+	$(RUN) tests/run
+
+build: setup ## Build the collection's tarball into .build/
+	$(RUN) ansible-galaxy collection build --force --output-path .build
+
+clean: ## Remove what make made in the checkout
+	rm -rf $(VENV) .build

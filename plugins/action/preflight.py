@@ -1,0 +1,92 @@
+# Copyright (c) mlops.stack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's half of preflight: variables, named files, and the comparison with what the host remembers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets as random
+from difflib import get_close_matches
+
+from ansible.plugins.action import ActionBase
+
+ON_HOST = ("project", "state_path", "ports", "min_free_mib", "settled_free_mib")
+
+
+def variable_problems(choices):
+    """Variables whose value is none of its choices."""
+    for row in choices:
+        if row["value"] not in row["choices"]:
+            near = get_close_matches(str(row["value"]), row["choices"], 1)
+            yield "%s is %r; it can be %s%s" % (
+                row["name"], row["value"], ", ".join(row["choices"]), "; did you mean %s?" % near[0] if near else "")
+
+
+def file_problems(files):
+    """Files that a variable names and that cannot be read."""
+    for row in files:
+        if not os.path.isfile(row["path"]):
+            yield "%s names %s, which is not a file on the controller; put it there or correct the variable" % (row["name"], row["path"])
+        elif not os.access(row["path"], os.R_OK):
+            yield "%s names %s, which this user may not read" % (row["name"], row["path"])
+
+
+def shared_ports(ports):
+    """Ports that two variables claim on one host."""
+    seen = {}
+    for row in ports:
+        key = (row["address"], int(row["port"]))
+        if key in seen:
+            yield "%s and %s are both %s on %s; give one of them another port" % (seen[key], row["name"], row["port"], row["address"])
+        seen.setdefault(key, row["name"])
+
+
+def digests(secrets, salt):
+    """Salted digests of secrets, by name. scrypt, so that the file does not give a weak password away."""
+    return {name: hashlib.scrypt(str(value).encode(), salt=salt.encode(), n=1024, r=8, p=1, dklen=16).hex()
+            for name, value in sorted(secrets.items())}
+
+
+def data_problems(remembered, wanted_secrets, wanted_versions, allow_migration):
+    """Secrets and versions that do not fit the data on the host."""
+    had = remembered.get("secrets", {})
+    changed = [name for name, digest in digests(wanted_secrets, remembered.get("salt", "")).items() if name in had and had[name] != digest]
+    if changed:
+        yield ("the data on this host was made with another %s; point mlops_secrets_dir to the folder that this host was set up with, "
+               "restore that folder, or delete the data (playbooks/down.yml -e delete_data=true)" % " and ".join(changed))
+    if allow_migration:
+        return
+    for name, version in sorted(wanted_versions.items()):
+        have = remembered.get("versions", {}).get(name)
+        if have and have != version:
+            yield ("%s %s holds data here and %s is wanted: that migrates its schema; run playbooks/upgrade.yml, "
+                   "which backs up first, or keep %s" % (name, have, version, have))
+
+
+class ActionModule(ActionBase):
+    """Options are documented in the module of the same name."""
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        args = self._task.args
+        result.update(self._execute_module(module_args={name: args[name] for name in ON_HOST if name in args}, task_vars=task_vars))
+        if result.get("failed"):
+            return result
+        remembered = result.pop("remembered")
+        wanted_secrets, versions = args.get("secrets") or {}, args.get("versions") or {}
+        result["problems"] += variable_problems(args.get("choices") or [])
+        result["problems"] += file_problems(args.get("files") or [])
+        result["problems"] += shared_ports(args.get("ports") or [])
+        if result["data"]:
+            result["problems"] += data_problems(remembered, wanted_secrets, versions, args.get("allow_migration"))
+        # A host without data starts afresh; one with data keeps what other runs remembered of parts that this one leaves out.
+        base = remembered if result["data"] else {}
+        salt = base.get("salt") or random.token_hex(16)
+        result["state"] = {
+            "salt": salt,
+            "secrets": {**base.get("secrets", {}), **digests(wanted_secrets, salt)},
+            "versions": {**base.get("versions", {}), **versions},
+        }
+        return result

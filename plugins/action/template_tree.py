@@ -1,0 +1,169 @@
+# Copyright (c) mlops.stack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's half of template_tree: render, complete the services, pack, hand over in one module call."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import hmac
+import io
+import json
+import os
+import tarfile
+import tempfile
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.parsing.yaml.dumper import AnsibleDumper
+from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
+
+MANIFEST = ".delivered.json"
+SERVICES = "services.yaml"
+LABEL = "stack.mlops.inputs"
+HEADER = "# Delivered by mlops.stack from {role}/templates; a change made here is undone by the next run.\n"
+
+
+class File:
+    """One file to deliver: content, owner and mode, and whether containers read changes of it by themselves."""
+
+    def __init__(self, content, mode=0o644, uid=0, secret=False, live=False):
+        self.content = content
+        self.mode = mode
+        self.uid = uid
+        self.secret = secret
+        self.live = live
+
+    def manifest(self):
+        return {"mode": self.mode, "uid": self.uid, "gid": 0, "secret": self.secret}
+
+
+def walk(directory, exclude=()):
+    """Pairs of (path, path relative to directory) of all files below it, sorted; editors' and Python's leavings are not taken."""
+    for folder, folders, names in os.walk(directory):
+        folders[:] = sorted(name for name in folders if name != "__pycache__" and not _matches(name, exclude))
+        for name in sorted(names):
+            if not name.endswith((".pyc", "~", ".swp")) and not _matches(name, exclude):
+                path = os.path.join(folder, name)
+                yield path, os.path.relpath(path, directory)
+
+
+def _matches(name, patterns):
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
+def sources(service, secret_files):
+    """Paths, relative to the role's directory, that a Compose service mounts from there."""
+    for volume in service.get("volumes", []):
+        source = volume.get("source", "") if isinstance(volume, dict) else volume.split(":")[0]
+        if source.startswith("./"):
+            yield os.path.normpath(source)
+    for secret in service.get("secrets", []):
+        name = secret["source"] if isinstance(secret, dict) else secret
+        yield os.path.normpath(secret_files[name]["file"])
+
+
+def inputs_digest(service, secret_files, files, salt):
+    """Digest over what a service mounts from the role's directory; None when it mounts nothing that counts."""
+    mounted = sorted(set(sources(service, secret_files)))
+    read = [name for name in sorted(files) if not files[name].live
+            and any(name == path or name.startswith(path + os.sep) for path in mounted)]
+    if not read:
+        return None
+    digest = hmac.new(salt.encode(), digestmod=hashlib.sha256)
+    for name in read:
+        digest.update(b"%s\0%d\0" % (name.encode(), len(files[name].content)))
+        digest.update(files[name].content)
+    return digest.hexdigest()[:16]
+
+
+def merged(defaults, service):
+    """Defaults, overridden by the service; dictionaries (labels, healthcheck, logging) key by key."""
+    result = dict(defaults)
+    for key, value in service.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def complete_services(text, files, defaults, salt, role):
+    """The text of services.yaml with the defaults and the inputs label in each service."""
+    document = yaml.safe_load(text) or {}
+    services = document.get("services") or {}
+    for name, service in services.items():
+        service = services[name] = merged(defaults, service)
+        digest = inputs_digest(service, document.get("secrets", {}), files, salt)
+        if digest:
+            service.setdefault("labels", {})[LABEL] = digest
+    body = yaml.dump(document, Dumper=AnsibleDumper, sort_keys=False, width=120, default_flow_style=False)
+    return HEADER.format(role=role) + body
+
+
+class ActionModule(ActionBase):
+    """Options are documented in the module of the same name."""
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        args = dict(self._task.args)
+        if args.get("state", "present") == "present":
+            missing = [name for name in ("src", "dest") if not args.get(name)]
+            if missing:
+                raise AnsibleActionFail("template_tree: %s is missing; state=present needs src and dest" % " and ".join(missing))
+            files = self._collect(args, task_vars)
+            for name in ("secrets", "salt", "service_defaults", "trees", "src"):
+                args.pop(name, None)
+            args["archive"] = self._hand_over(files)
+        result.update(self._execute_module(module_args=args, task_vars=task_vars))
+        self._remove_tmp_path(self._connection._shell.tmpdir)
+        return result
+
+    def _collect(self, args, task_vars):
+        """All files by their path relative to dest."""
+        files = {}
+        for name, secret in (args.get("secrets") or {}).items():
+            files["secrets/" + name] = File(str(secret["content"]).encode(), 0o400, int(secret["uid"]), secret=True)
+        for tree in args.get("trees") or []:
+            if not os.path.isdir(tree["src"]):
+                raise AnsibleActionFail("template_tree: %s is not a directory on the controller" % tree["src"])
+            for path, name in walk(tree["src"], tree.get("exclude") or ()):
+                with open(path, "rb") as handle:
+                    files[os.path.join(tree["dest"], name)] = File(
+                        handle.read(), 0o755 if os.access(path, os.X_OK) else 0o644, live=bool(tree.get("live")))
+        source = args["src"]
+        for path, name in walk(source):
+            with open(path, "rb") as handle:
+                content = handle.read()
+            if name.endswith(".j2"):
+                name = name[:-3]
+                content = self._render(content.decode(), path, task_vars).encode()
+            files[name] = File(content)
+        if SERVICES in files:
+            files[SERVICES].content = complete_services(
+                files[SERVICES].content.decode(), files, args.get("service_defaults") or {}, str(args.get("salt") or ""),
+                os.path.basename(os.path.dirname(source))).encode()
+        return files
+
+    def _render(self, text, path, task_vars):
+        searchpath = [os.path.dirname(path)]
+        templar = self._templar.copy_with_new_env(searchpath=searchpath, available_variables=task_vars)
+        rendered = templar.template(trust_as_template(text), escape_backslashes=False,
+                                    overrides={"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True})
+        return rendered if isinstance(rendered, str) else json.dumps(rendered, indent=2) + "\n"
+
+    def _hand_over(self, files):
+        """Pack the files and bring the archive to the managed host; returns its path there."""
+        manifest = {name: file.manifest() for name, file in files.items()}
+        packed = dict(files)
+        packed[MANIFEST] = File(json.dumps(manifest).encode())
+        with tempfile.NamedTemporaryFile(prefix="template_tree.", suffix=".tar") as local:
+            with tarfile.open(local.name, "w") as tar:
+                for name, file in sorted(packed.items()):
+                    info = tarfile.TarInfo(name)
+                    info.size = len(file.content)
+                    tar.addfile(info, io.BytesIO(file.content))
+            remote = self._connection._shell.join_path(self._make_tmp_path(), "files.tar")
+            self._transfer_file(local.name, remote)
+        self._fixup_perms2((os.path.dirname(remote), remote))
+        return remote

@@ -1,0 +1,94 @@
+# Copyright (c) mlops.stack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters over files of the collection's roles: what goes into an image, as a digest and as a stream."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: tree_digest
+short_description: Digest of files of the collection's roles
+version_added: 1.0.0
+author: mlops.stack contributors (@mlops-stack)
+description:
+  - Reads the files below the given paths and returns a short digest of their names, contents and executable bits.
+  - Times and owners do not count, so every checkout of one commit gives the same digest. Python's bytecode is left out.
+positional: _arguments
+options:
+  _input:
+    description: Files or directories, relative to the collection's C(roles/) directory. Order does not matter.
+    type: list
+    elements: str
+    required: true
+  _arguments:
+    description: Other inputs, such as versions and build arguments. Order matters.
+    type: list
+    elements: str
+"""
+
+EXAMPLES = r"""
+- name: Name an image by what it is built from
+  ansible.builtin.debug:
+    msg: "mlops/redis:8.0-{{ ['images/files/build', 'images/files/redis'] | mlops.stack.tree_digest }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The first 12 hexadecimal digits of the SHA-256 digest.
+  type: str
+"""
+
+import base64
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ansible.errors import AnsibleFilterError
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+IGNORED = {"__pycache__"}
+
+
+def _files(paths: list[str], roles: Path) -> Iterator[tuple[str, Path]]:
+    """Yield (name relative to ``roles``, path) of every file below ``paths``, each once, sorted by name."""
+    found = {}
+    for path in paths:
+        top = roles / path
+        if not top.exists():
+            raise AnsibleFilterError(f"tree_digest: {path!r} is not below {roles}")
+        for file in [top] if top.is_file() else top.rglob("*"):
+            if file.is_file() and IGNORED.isdisjoint(file.parts):
+                found[file.relative_to(roles).as_posix()] = file
+    yield from sorted(found.items())
+
+
+def tree_digest(paths: list[str], *arguments: str, roles: Path = ROLES) -> str:
+    digest = hashlib.sha256()
+    for name, file in _files(paths, roles):
+        content = file.read_bytes()
+        executable = bool(file.stat().st_mode & 0o100)
+        digest.update(f"{name}\0{executable}\0{len(content)}\0".encode() + content)
+    for argument in arguments:
+        digest.update(f"{argument}\0".encode())
+    return digest.hexdigest()[:12]
+
+
+def tree_tar(paths: list[str], roles: Path = ROLES) -> str:
+    """Return the files below ``paths`` as a compressed tar archive in base64."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, file in _files(paths, roles):
+            member = archive.gettarinfo(str(file), name)
+            member.uid = member.gid = member.mtime = 0
+            member.uname = member.gname = ""
+            member.mode = 0o755 if member.mode & 0o100 else 0o644
+            with file.open("rb") as content:
+                archive.addfile(member, content)
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+class FilterModule:
+    def filters(self):
+        return {"tree_digest": tree_digest, "tree_tar": tree_tar}

@@ -1,0 +1,68 @@
+# Copyright (c) mlops.stack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that read the inventory's groups: which roles a host has, and where it finds a part of the stack."""
+
+from __future__ import annotations
+
+from ansible.errors import AnsibleFilterError
+
+
+def endpoint(service, groups, hostvars, inventory_hostname, default_port):
+    """Host and port by which containers on inventory_hostname reach a part of the stack.
+
+    service: dict with group, service (container name), port (container port) and variable (name of the variable
+    that moves the published port). Returns {"host": str, "port": int, "here": bool}; the first host of the group wins
+    unless this host is in it. Raises when the group is empty.
+    """
+    members = groups.get(service["group"]) or []
+    if not members:
+        raise AnsibleFilterError(
+            "no host is in group %(group)s, so nothing says where %(service)s is: add a host to the group, "
+            "or set the variable that asked for it to the external service's address" % service)
+    if inventory_hostname in members:
+        return {"host": service["service"], "port": service["port"], "here": True}
+    peer = hostvars[members[0]]
+    return {
+        "host": peer.get("mlops_address") or peer.get("ansible_host") or members[0],
+        "port": int(peer.get(service["variable"]) or default_port),
+        "here": False,
+    }
+
+
+def roles_of(role_groups, groups, inventory_hostname):
+    """Roles (list of str, in the order of role_groups) one of whose groups holds inventory_hostname."""
+    return [role for role, names in role_groups.items()
+            if any(inventory_hostname in (groups.get(name) or []) for name in names)]
+
+
+def secret_file(content, uid):
+    """A secret as template_tree takes it: its content (str) and the uid (int) of the user that reads it."""
+    return {"content": content, "uid": uid}
+
+
+def published_ports(roles, role_ports, default_ports, address, variables):
+    """Ports that a host with these roles publishes: list of {"name", "address", "port"}.
+
+    role_ports: role -> {key in default_ports: name of the variable that moves the port}.
+    """
+    return [{"name": variable, "address": address, "port": variables.get(variable) or default_ports[key]}
+            for role in roles for key, variable in role_ports.get(role, {}).items()]
+
+
+def named_files(names, variables):
+    """Files that variables name: list of {"name", "path"} for those of names that are set and not empty."""
+    return [{"name": name, "path": variables[name]} for name in names if variables.get(name)]
+
+
+def problems(hosts, hostvars, result):
+    """All problems that the registered variable named result holds on the hosts, as lines "- host: problem"."""
+    return ["- %s: %s" % (host, problem) for host in hosts for problem in (hostvars[host].get(result) or {}).get("problems", [])]
+
+
+class FilterModule:
+    """Filters of the collection that read groups, ports and registered problems."""
+
+    def filters(self):
+        return {"endpoint": endpoint, "roles_of": roles_of, "secret_file": secret_file,
+                "published_ports": published_ports, "named_files": named_files, "problems": problems}

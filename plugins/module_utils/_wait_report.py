@@ -1,0 +1,150 @@
+# Copyright: (c) 2025, the mlops.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The result: what a person reads first, and the evidence under it, within a bound."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ansible_collections.mlops.stack.plugins.module_utils._wait_check import CheckState
+from ansible_collections.mlops.stack.plugins.module_utils._wait_diagnose import Redact, collect, describe
+from ansible_collections.mlops.stack.plugins.module_utils._wait_engine import Engine
+from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import READY
+
+MAX_RESULT = 256 * 1024
+MSG_LOG_LINES = 10
+
+
+def report(engine: Engine, reason: str, redact: Redact, log_lines: int, diagnostics_timeout: float) -> dict[str, Any]:
+    """The module's result, without ``changed`` and ``failed``."""
+    elapsed = engine.now()
+    good = reason in ("ready", "open", "pending")
+    failed = [] if good else [s for s in engine.states if not s.check.optional and not _held(s, reason)]
+    containers = _containers(engine, [] if good else failed, redact, log_lines, diagnostics_timeout)
+    result: dict[str, Any] = {
+        "elapsed": round(elapsed, 3),
+        "reason": reason,
+        "failed_checks": [state.check.name for state in failed],
+        "msg": _message(engine, reason, failed, containers, elapsed),
+        "checks": {state.check.name: _check(state, reason, containers) for state in engine.states},
+        "warnings": engine.warnings + _optional_failures(engine, reason),
+    }
+    if engine.watch:
+        version = engine.watch.hello.version if engine.watch.hello else None
+        events = "live" if engine.watch.live else "polling"
+        result["docker"] = {"api": version, "events": events, "gaps": engine.watch.gaps}
+    return cap(result)
+
+
+def _held(state: CheckState, reason: str) -> bool:
+    """Whether a check is none of those that the wait failed for."""
+    if state.settled():
+        return False
+    return reason == "permanent" or state.ready_since is not None
+
+
+def _containers(
+    engine: Engine, failed: list[CheckState], redact: Redact, log_lines: int, bound: float
+) -> dict[str, list[dict[str, Any]]]:
+    shown = {str(key): describe(target, redact) for key, target in engine.targets.items()}
+    targets = {str(t.key): t for t in (engine.target_of(state.check) for state in failed) if t}
+    if engine.watch and targets:
+        shown.update(collect(engine.watch, list(targets.values()), redact, log_lines, bound))
+    return shown
+
+
+def _check(state: CheckState, reason: str, containers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "state": _state(state),
+        "attempts": state.attempts,
+        "ready_after": round(state.ready_since, 3) if state.ready_since is not None else None,
+        "last": state.last,
+        "timeline": state.timeline,
+    }
+    if state.dropped:
+        shown["timeline_dropped"] = state.dropped
+    if state.failure:
+        shown["failure"] = {"code": state.failure.code, "detail": state.failure.detail}
+    key = "/".join(part for part in (state.check.container, state.check.project, state.check.service) if part)
+    if key:
+        found = containers.get(key) or []
+        shown["container"] = found[0] if len(found) == 1 else None
+        if len(found) > 1:
+            shown["containers"] = found
+    return shown
+
+
+def _state(state: CheckState) -> str:
+    if state.settled():
+        return "failed"
+    return "ready" if state.ready_since is not None and state.link_known else "pending"
+
+
+def cause(state: CheckState) -> str:
+    """Why one check did not hold, and what was last seen of it."""
+    last = state.last
+    seen = f"{last['code']} {last['detail']}".strip() if last else "no answer to the first attempt yet"
+    if state.failure:
+        known = last and (last["code"] == state.failure.code or state.failure.detail.startswith(last["detail"] or "\n"))
+        return state.failure.detail or state.failure.code if known else f"{state.failure.detail}; last: {seen}"
+    if last and last["class"] == READY:
+        return f"holds, but not yet for stable_for={state.check.stable_for:g} s" if state.check.stable_for else "holds"
+    return f"last: {seen}"
+
+
+def _message(
+    engine: Engine, reason: str, failed: list[CheckState], containers: dict[str, list[dict[str, Any]]], elapsed: float
+) -> str:
+    total = len(engine.states)
+    if reason == "ready":
+        return f"all {total} checks hold after {elapsed:.1f} s" if total > 1 else f"the check holds after {elapsed:.1f} s"
+    if reason in ("open", "pending"):
+        open_states = [state for state in engine.states if state.ready_since is None]
+        return f"{len(open_states)} of {total} checks do not hold yet: " + "; ".join(
+            f"{state.check.name}: {cause(state)}" for state in open_states
+        )
+    what = {"timeout": "not ready", "permanent": "failed", "interrupted": f"open when {engine.interrupted} ended the wait"}
+    head = f"{len(failed)} of {total} checks {what[reason]} after {elapsed:.1f} s: "
+    lines = [head + "; ".join(f"{state.check.name}: {cause(state)}" for state in failed)]
+    for name in dict.fromkeys(state.check.container or state.check.project for state in failed):
+        for shown in containers.get(name or "", []):
+            tail = (shown.get("log_tail") or [])[-MSG_LOG_LINES:]
+            if tail:
+                lines += [f"last {len(tail)} log lines of {shown['name']}:"] + [f"  {line}" for line in tail]
+    return "\n".join(lines)
+
+
+def _optional_failures(engine: Engine, reason: str) -> list[str]:
+    if reason in ("open", "pending"):
+        return []
+    failed = [s for s in engine.states if s.check.optional and (s.settled() or s.ready_since is None)]
+    return [f"optional check {state.check.name} did not hold: {cause(state)}" for state in failed]
+
+
+def cap(result: dict[str, Any], limit: int = MAX_RESULT) -> dict[str, Any]:
+    """Shrink a result that is too large: the oldest timeline entries first, then log lines and health outputs."""
+    if _size(result) <= limit:
+        return result
+    checks = list(result["checks"].values())
+    shown = [c for check in checks for c in [check.get("container"), *check.get("containers", [])] if c]
+    for keep in (10, 4, 1):
+        for check in checks:
+            del check["timeline"][:-keep]
+        if _size(result) <= limit:
+            break
+    else:
+        for keep in (10, 3, 0):
+            for container in shown:
+                container["log_tail"] = container.get("log_tail", [])[-keep:] if keep else []
+                container["health_log"] = container.get("health_log", [])[:1] if keep else []
+            if _size(result) <= limit:
+                break
+    result["warnings"] = result["warnings"] + [f"the result was larger than {limit} bytes; old entries were left out"]
+    return result
+
+
+def _size(result: dict[str, Any]) -> int:
+    return len(json.dumps(result, default=str))

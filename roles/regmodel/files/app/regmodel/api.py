@@ -1,0 +1,186 @@
+"""The HTTP side: routes, and the one place where what went wrong becomes a status code."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from regmodel import __version__
+from regmodel.body import rows_from_body
+from regmodel.follower import Follower, Status
+from regmodel.metrics import Metrics
+from regmodel.model import Model
+from regmodel.openapi import PREDICT_RESPONSES, describe
+from regmodel.page import render
+from regmodel.registry import one_line
+from regmodel.schema import InvalidInput
+from regmodel.settings import Settings
+
+log = logging.getLogger("regmodel.api")
+
+# Ten thousand rows of a hundred numbers are about 10 MB of JSON.
+MAX_BODY_BYTES = 16 * 1024 * 1024
+
+
+class Refused(Exception):
+    """A request that gets no prediction: the status, the JSON body and the headers of the answer."""
+
+    def __init__(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        super().__init__(body["detail"])
+
+
+def create_app(settings: Settings, follower: Follower, metrics: Metrics) -> FastAPI:
+    """Build the application. The follower is started and stopped with it."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        follower.start()
+        yield
+        follower.stop()
+
+    app = FastAPIOffline(
+        title="RegModel",
+        version=__version__,
+        summary=f"Serves the model that alias `{settings.alias}` of `{settings.model_name}` points to.",
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    describe(app, lambda: follower.status.model, protected=settings.api_key is not None)
+
+    @app.get("/health", tags=["state"], summary="200 while the process lives")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/ready", tags=["state"], summary="200 if a model is loaded, else 503 with the reason")
+    async def ready() -> Response:
+        status = follower.status
+        if status.model is None:
+            return JSONResponse({"status": "no model", "detail": status.reason}, 503)
+        return JSONResponse({"status": "ready", "model": status.model.version.public(), "problem": status.problem})
+
+    @app.get("/model", tags=["state"], summary="What is served, and what it wants; 503 with the reason if nothing is")
+    async def model() -> Response:
+        status = follower.status
+        body = describe_model(settings, status)
+        return JSONResponse(body, 200 if status.model else 503)
+
+    @app.get("/metrics", tags=["state"], summary="Metrics in Prometheus' text format", response_class=Response)
+    async def prometheus() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.post("/predict", tags=["predict"], summary="Predict one value a row", responses=PREDICT_RESPONSES)
+    async def predict(request: Request) -> Response:
+        started = time.perf_counter()
+        try:
+            _authorize(settings, request)
+            loaded = _model(follower.status)
+            raw = await _read(request)
+            answer = JSONResponse(await run_in_threadpool(_predict, loaded, raw, settings.max_rows, metrics))
+        except Refused as refused:
+            answer = JSONResponse(refused.body, refused.status, refused.headers)
+        metrics.requests.labels(str(answer.status_code)).inc()
+        metrics.seconds.observe(time.perf_counter() - started)
+        return answer
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        nonce = secrets.token_urlsafe(16)
+        html = render(describe_model(settings, follower.status), nonce, protected=settings.api_key is not None)
+        return HTMLResponse(html, headers={"Content-Security-Policy": _page_policy(nonce), "Cache-Control": "no-store"})
+
+    return app
+
+
+def describe_model(settings: Settings, status: Status) -> dict[str, Any]:
+    """The body of /model; `detail` is there only while no model is served."""
+    polled = datetime.fromtimestamp(status.polled_at, UTC).isoformat(timespec="seconds") if status.polled_at else None
+    following = {
+        "name": settings.model_name,
+        "alias": settings.alias,
+        "alias_version": status.alias_version,
+        "loading": status.loading,
+        "problem": status.problem,
+        "polled_at": polled,
+    }
+    model = status.model
+    if model is None:
+        return {"detail": status.reason, **following}
+    inputs = [{"name": field.name, "type": field.type, "required": field.required} for field in model.schema.fields]
+    return {
+        **model.version.public(),
+        **following,
+        "loaded_at": model.loaded_at,
+        "signature": {"inputs": inputs, "outputs": model.outputs},
+        "metrics": model.metrics,
+        "example": {"inputs": model.example[:1]} if model.example else None,
+    }
+
+
+def _authorize(settings: Settings, request: Request) -> None:
+    if settings.api_key is None:
+        return
+    given = request.headers.get("x-api-key", "")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if not given and scheme.lower() == "bearer":
+        given = token.strip()
+    # Bytes, because compare_digest refuses text beyond ASCII.
+    if not hmac.compare_digest(given.encode(), settings.api_key.encode()):
+        said = "wrong API key" if given else "an API key is needed"
+        detail = f"{said}: send it as 'X-API-Key: ...' or 'Authorization: Bearer ...'"
+        raise Refused(401, {"detail": detail}, {"WWW-Authenticate": "Bearer"})
+
+
+def _model(status: Status) -> Model:
+    if status.model is None:
+        raise Refused(503, {"detail": status.reason}, {"Retry-After": "5"})
+    return status.model
+
+
+async def _read(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            detail = f"the body is larger than {MAX_BODY_BYTES} bytes: send fewer rows at once"
+            raise Refused(413, {"detail": detail}, {"Connection": "close"})
+    return bytes(body)
+
+
+def _predict(model: Model, raw: bytes, max_rows: int, metrics: Metrics) -> dict[str, Any]:
+    """Check and predict, in a worker thread; the model is the one that was served when the request came."""
+    try:
+        rows = rows_from_body(raw, max_rows)
+        columns = model.schema.columns(rows)
+    except InvalidInput as error:
+        raise Refused(422, {"detail": error.problems, "count": error.count}) from None
+    try:
+        predictions = model.predict(columns)
+    except Exception as error:  # a model is somebody's code: whatever it raises is an answer to this request only
+        log.exception("version %s failed to predict", model.version.version)
+        detail = f"the model failed to predict: {type(error).__name__}: {one_line(error)}"
+        raise Refused(500, {"detail": detail, "model": model.version.public()}) from error
+    metrics.rows.inc(len(predictions))
+    return {"predictions": predictions, "model": model.version.public()}
+
+
+def _page_policy(nonce: str) -> str:
+    inline = f"'nonce-{nonce}'"
+    return (
+        f"default-src 'none'; script-src {inline}; style-src {inline}; connect-src 'self'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )

@@ -1,0 +1,103 @@
+"""MLflow: which version the alias points to, and how to load it.
+
+Only the follower's thread comes here. MLflow is imported on first use: that takes seconds, and /health must not wait.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from regmodel.model import Model, Version
+from regmodel.schema import Schema
+
+
+class NothingToServe(Exception):
+    """MLflow answered, and no version is meant to be served; the message says why."""
+
+
+class Unreachable(Exception):
+    """MLflow gave no usable answer; the message says why."""
+
+
+class Registry(Protocol):
+    """What the follower needs."""
+
+    def resolve(self) -> Version:
+        """The version that the alias points to. Raises NothingToServe or Unreachable."""
+
+    def load(self, version: Version) -> Model:
+        """Download, load and warm a version. Raises whatever goes wrong on the way."""
+
+
+class MlflowRegistry:
+    """The registry of the MLflow server that MLFLOW_TRACKING_URI names."""
+
+    def __init__(self, model_name: str, alias: str) -> None:
+        self.model_name = model_name
+        self.alias = alias
+
+    def resolve(self) -> Version:
+        """See Registry."""
+        from mlflow import MlflowClient  # noqa: PLC0415
+        from mlflow.exceptions import MlflowException, RestException  # noqa: PLC0415
+
+        try:
+            found = MlflowClient().get_model_version_by_alias(self.model_name, self.alias)
+        except RestException as error:
+            # Only MLflow's own JSON answer may empty the service: a proxy's 404 page is not one.
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise NothingToServe(f"no such registered model: {self.model_name}") from None
+            if error.error_code == "INVALID_PARAMETER_VALUE":
+                raise NothingToServe(f"alias {self.alias} is not set on {self.model_name}") from None
+            raise Unreachable(one_line(error)) from None
+        except MlflowException as error:
+            raise Unreachable(one_line(error)) from None
+        return Version(found.name, str(found.version), found.run_id, int(found.creation_timestamp or 0))
+
+    def load(self, version: Version) -> Model:
+        """See Registry. The downloaded files are gone when this returns."""
+        from mlflow import pyfunc  # noqa: PLC0415
+
+        with tempfile.TemporaryDirectory(prefix="regmodel-") as folder:
+            predictor = pyfunc.load_model(f"models:/{version.name}/{version.version}", dst_path=folder)
+            signature = predictor.metadata.signature
+            model = Model(
+                version=version,
+                predictor=predictor,
+                schema=Schema.from_signature(signature),
+                outputs=signature.outputs.to_dict() if signature.outputs else None,
+                metrics=self._metrics(version),
+                example=_rows(predictor.input_example),
+                loaded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+            model.warm_up()
+        return model
+
+    @staticmethod
+    def _metrics(version: Version) -> dict[str, float]:
+        from mlflow import MlflowClient  # noqa: PLC0415
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+        if not version.run_id:
+            return {}
+        try:
+            return dict(MlflowClient().get_run(version.run_id).data.metrics)
+        except MlflowException:
+            # The run may have been deleted; its metrics are shown, not needed.
+            return {}
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """The message of an error without line breaks, at most `limit` characters, with the type where it is empty."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _rows(example: Any, limit: int = 3) -> list[dict[str, Any]]:
+    """The first rows of a model's input example, as JSON values; none if it is not a table."""
+    if not hasattr(example, "to_json"):
+        return []
+    return json.loads(example.head(limit).to_json(orient="records", date_format="iso", double_precision=15))

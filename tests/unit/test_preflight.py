@@ -1,0 +1,75 @@
+"""Preflight's findings: on the host (ports, space) and on the controller (variables, files, data)."""
+
+import socket
+
+import pytest
+from ansible_collections.mlops.stack.plugins.action import preflight as controller
+from ansible_collections.mlops.stack.plugins.modules import preflight as host
+
+
+def test_a_port_in_use_is_named_with_its_variable():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        wanted = {"name": "mlflow_port", "address": "127.0.0.1", "port": port}
+        assert "mlflow_port: port %d on 127.0.0.1 is in use" % port in host.port_problem(wanted, "")
+        # The stack's own container may hold it.
+        assert host.port_problem(wanted, "127.0.0.1:%d->5000/tcp" % port) is None
+    assert host.port_problem(wanted, "") is None
+
+
+@pytest.mark.parametrize("address, port, message", [
+    ("192.0.2.1", 5000, "does not have the address 192.0.2.1"),
+    ("127.0.0.1", 0, "a port is 1 to 65535"),
+    ("127.0.0.1", 70000, "a port is 1 to 65535"),
+])
+def test_what_cannot_be_bound(address, port, message):
+    assert message in host.port_problem({"name": "x_port", "address": address, "port": port}, "")
+
+
+def test_free_space_is_that_of_the_nearest_directory(tmp_path):
+    free, where = host.free_mib(str(tmp_path / "not" / "yet"))
+    assert where == str(tmp_path)
+    assert free >= 0
+
+
+def test_a_value_outside_its_choices_names_the_nearest():
+    rows = [{"name": "mlops_image_source", "value": "package", "choices": ["registry", "packages"]},
+            {"name": "ok", "value": "a", "choices": ["a"]}]
+    assert list(controller.variable_problems(rows)) == [
+        "mlops_image_source is 'package'; it can be registry, packages; did you mean packages?"]
+
+
+def test_a_named_file_that_is_missing(tmp_path):
+    here = tmp_path / "here"
+    here.write_text("x")
+    rows = [{"name": "a", "path": str(here)}, {"name": "b", "path": str(tmp_path / "gone")}]
+    found = list(controller.file_problems(rows))
+    assert len(found) == 1 and found[0].startswith("b names %s" % (tmp_path / "gone"))
+
+
+def test_one_port_for_two_services():
+    rows = [{"name": "a", "address": "x", "port": 1}, {"name": "b", "address": "x", "port": 1}, {"name": "c", "address": "y", "port": 1}]
+    assert list(controller.shared_ports(rows)) == ["a and b are both 1 on x; give one of them another port"]
+
+
+def remembered(secrets, versions=None):
+    return {"salt": "s", "secrets": controller.digests(secrets, "s"), "versions": versions or {}}
+
+
+def test_other_secrets_than_the_datas_are_refused_by_name_and_not_shown():
+    had = remembered({"postgres_password": "first-0", "airflow_fernet_key": "k"})
+    found = list(controller.data_problems(had, {"postgres_password": "other-1", "airflow_fernet_key": "k"}, {}, False))
+    assert len(found) == 1 and "another postgres_password;" in found[0]
+    assert "first-0" not in found[0] and "other-1" not in found[0]
+    assert list(controller.data_problems(had, {"postgres_password": "first-0"}, {}, False)) == []
+
+
+@pytest.mark.parametrize("have, want, allow, refused", [
+    ("3.3.2", "3.3.2", False, False), ("3.3.2", "3.4.0", False, True), ("3.3.2", "3.2.0", False, True),
+    ("3.3.2", "3.4.0", True, False), (None, "3.3.2", False, False)])
+def test_a_version_that_migrates_data_is_refused(have, want, allow, refused):
+    found = list(controller.data_problems(remembered({}, {"airflow": have} if have else {}), {}, {"airflow": want}, allow))
+    assert bool(found) is refused
+    assert not refused or ("airflow 3.3.2 holds data" in found[0] and "playbooks/upgrade.yml" in found[0])

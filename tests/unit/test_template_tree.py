@@ -1,0 +1,146 @@
+"""template_tree: what services are completed with, and what is written, kept and removed on the host."""
+
+import io
+import json
+import os
+import tarfile
+
+import yaml
+from ansible_collections.mlops.stack.plugins.action import template_tree as controller
+from ansible_collections.mlops.stack.plugins.modules import template_tree as host
+
+SERVICES = """
+services:
+  web: {image: x, volumes: ["./config:/config:ro", "data:/data"], secrets: [key], logging: {driver: local}}
+  plain: {image: y}
+secrets: {key: {file: ./secrets/key}}
+"""
+
+
+def files(**content):
+    return {name.replace("__", "/"): controller.File(text.encode()) for name, text in content.items()}
+
+
+def complete(salt="s", **content):
+    text = controller.complete_services(SERVICES, files(**content), {"restart": "always", "logging": {"driver": "json-file", "options": {"a": "b"}}}, salt, "web")
+    return yaml.safe_load(text)["services"]
+
+
+def label(service):
+    return service.get("labels", {}).get(controller.LABEL)
+
+
+def test_defaults_are_merged_key_by_key_and_do_not_override():
+    services = complete(config__a="1", secrets__key="k")
+    assert services["web"]["restart"] == services["plain"]["restart"] == "always"
+    assert services["web"]["logging"] == {"driver": "local", "options": {"a": "b"}}
+
+
+def test_the_label_follows_mounted_files_and_secrets_only():
+    base = label(complete(config__a="1", secrets__key="k")["web"])
+    assert base and label(complete(config__a="1", secrets__key="k")["plain"]) is None
+    assert label(complete(config__a="2", secrets__key="k")["web"]) != base
+    assert label(complete(config__a="1", secrets__key="K")["web"]) != base
+    assert label(complete(config__a="1", config__b="", secrets__key="k")["web"]) != base
+    assert label(complete(config__a="1", secrets__key="k", other="x")["web"]) == base
+    assert label(complete(salt="t", config__a="1", secrets__key="k")["web"]) != base
+
+
+def test_what_containers_read_live_recreates_nothing():
+    delivered = files(config__a="1", secrets__key="k")
+    delivered["config/a"].live = True
+    text = controller.complete_services(SERVICES, delivered, {}, "s", "web")
+    assert label(yaml.safe_load(text)["services"]["web"]) == label(complete(secrets__key="k")["web"])
+
+
+def test_walk_leaves_out_what_editors_and_python_leave(tmp_path):
+    for name in ("a.py", "a.pyc", "b~", "sub/c", "__pycache__/d", "skip/e"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    assert [name for _path, name in controller.walk(str(tmp_path), ["skip"])] == ["a.py", "sub/c"]
+
+
+def pack(path, **content):
+    manifest = {name: {"mode": 0o400 if "secrets/" in name else 0o644, "uid": os.getuid(), "gid": os.getgid(), "secret": "secrets/" in name}
+                for name in (key.replace("__", "/") for key in content)}
+    with tarfile.open(path, "w") as tar:
+        for name, text in {**{key.replace("__", "/"): text for key, text in content.items()}, host.MANIFEST: json.dumps(manifest)}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text.encode())
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return str(path)
+
+
+def deliver(tmp_path, check_mode=False, **content):
+    delivery = host.Delivery(str(tmp_path / "project"), check_mode)
+    dest = str(tmp_path / "project" / "web")
+    delivery.deliver(dest, pack(tmp_path / "files.tar", **content))
+    delivery.index("name: x", dest=dest)
+    return delivery
+
+
+def test_a_second_delivery_changes_nothing_and_a_third_only_what_differs(tmp_path):
+    assert sorted(deliver(tmp_path, services__yaml="s", secrets__key="k").changed_files) == [
+        "compose.yaml", "web/.delivered.json", "web/secrets/key", "web/services/yaml"]
+    assert deliver(tmp_path, services__yaml="s", secrets__key="k").changed_files == []
+    assert deliver(tmp_path, services__yaml="t", secrets__key="k").changed_files == ["web/services/yaml"]
+
+
+def test_secrets_are_for_their_reader_alone_and_not_in_the_diff(tmp_path):
+    delivery = deliver(tmp_path, secrets__key="hush")
+    path = tmp_path / "project/web/secrets/key"
+    assert path.stat().st_mode & 0o777 == 0o400
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert "hush" not in json.dumps(delivery.diff)
+
+
+def test_mode_is_brought_back(tmp_path):
+    deliver(tmp_path, secrets__key="k")
+    (tmp_path / "project/web/secrets/key").chmod(0o644)
+    assert deliver(tmp_path, secrets__key="k").changed_files == ["web/secrets/key"]
+
+
+def test_only_what_was_delivered_is_removed(tmp_path):
+    deliver(tmp_path, a="1", sub__b="2")
+    (tmp_path / "project/web/own").write_text("mine")
+    assert deliver(tmp_path, a="1").changed_files == ["web/sub/b", "web/.delivered.json"]
+    assert sorted(path.name for path in (tmp_path / "project/web").iterdir()) == [".delivered.json", "a", "own"]
+
+
+def test_check_mode_says_the_same_and_writes_nothing(tmp_path):
+    assert sorted(deliver(tmp_path, check_mode=True, a="1").changed_files) == ["compose.yaml", "web/.delivered.json", "web/a"]
+    assert not (tmp_path / "project").exists()
+
+
+def test_the_index_follows_what_is_present(tmp_path):
+    project = tmp_path / "project"
+    for name in ("b", "a", "none"):
+        (project / name).mkdir(parents=True)
+        if name != "none":
+            (project / name / "services.yaml").write_text("x")
+    delivery = host.Delivery(str(project), False)
+    delivery.index("name: x")
+    assert yaml.safe_load((project / "compose.yaml").read_text()) == {"name": "x", "include": ["a/services.yaml", "b/services.yaml"]}
+    delivery.index("name: x", absent=[str(project / "a")])
+    assert "a/services" not in (project / "compose.yaml").read_text()
+
+
+def test_a_removed_role_leaves_the_teams_own_files(tmp_path):
+    deliver(tmp_path, a="1", sub__b="2")
+    project = tmp_path / "project"
+    (project / "web/own").write_text("mine")
+    delivery = host.Delivery(str(project), False)
+    delivery.remove(str(project / "web"))
+    assert [path.name for path in (project / "web").iterdir()] == ["own"]
+    assert host.Delivery(str(project), False).remove(str(project / "web")) is None
+
+
+def test_a_file_is_never_half_written(tmp_path, monkeypatch):
+    deliver(tmp_path, a="old")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("pulled")))
+    try:
+        deliver(tmp_path, a="new")
+    except OSError:
+        pass
+    assert (tmp_path / "project/web/a").read_text() == "old"

@@ -1,0 +1,49 @@
+"""The filters that read the inventory's groups."""
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.mlops.stack.plugins.filter import wiring
+
+POSTGRES = {"group": "infra", "service": "postgres-airflow", "port": 5432, "variable": "infra_postgres_port"}
+ONE = {"infra": ["a"], "mlflow": ["a"]}
+THREE = {"infra": ["a"], "mlflow": ["b"], "airflow_worker": ["b", "c"]}
+
+
+@pytest.mark.parametrize("groups, hostvars, host, expected", [
+    (ONE, {"a": {}}, "a", ("postgres-airflow", 5432)),
+    (ONE, {"a": {"infra_postgres_port": 6000}}, "a", ("postgres-airflow", 5432)),
+    (THREE, {"a": {}}, "c", ("a", 5400)),
+    (THREE, {"a": {"ansible_host": "10.0.0.1"}}, "c", ("10.0.0.1", 5400)),
+    (THREE, {"a": {"ansible_host": "10.0.0.1", "mlops_address": "10.9.0.1"}}, "b", ("10.9.0.1", 5400)),
+    (THREE, {"a": {"infra_postgres_port": "6000"}}, "b", ("a", 6000)),
+])
+def test_endpoint_is_the_container_here_and_the_published_port_elsewhere(groups, hostvars, host, expected):
+    found = wiring.endpoint(POSTGRES, groups, hostvars, host, 5400)
+    assert (found["host"], found["port"]) == expected
+    assert found["here"] is (host in groups["infra"])
+
+
+def test_an_empty_group_names_the_group_and_the_way_out():
+    with pytest.raises(AnsibleFilterError, match="group infra.*postgres-airflow.*external service"):
+        wiring.endpoint(POSTGRES, {}, {}, "a", 5432)
+
+
+def test_roles_of_a_host_follow_its_groups():
+    table = {"infra": ["infra"], "mlflow": ["mlflow"], "airflow": ["airflow", "airflow_worker"]}
+    assert wiring.roles_of(table, THREE, "a") == ["infra"]
+    assert wiring.roles_of(table, THREE, "b") == ["mlflow", "airflow"]
+    assert wiring.roles_of(table, THREE, "c") == ["airflow"]
+    assert wiring.roles_of(table, {}, "a") == []
+
+
+def test_published_ports_follow_the_role_and_its_variable():
+    table = {"mlflow": {"mlflow": "mlflow_port"}, "airflow": {"airflow": "airflow_port", "flower": "airflow_flower_port"}}
+    ports = {"mlflow": 5000, "airflow": 8081, "flower": 5555}
+    assert wiring.published_ports(["airflow"], table, ports, "127.0.0.1", {"airflow_port": 9000}) == [
+        {"name": "airflow_port", "address": "127.0.0.1", "port": 9000},
+        {"name": "airflow_flower_port", "address": "127.0.0.1", "port": 5555}]
+
+
+def test_problems_of_all_hosts_are_one_list():
+    hostvars = {"a": {"found": {"problems": ["x", "y"]}}, "b": {"found": {"problems": []}}, "c": {}}
+    assert wiring.problems(["a", "b", "c"], hostvars, "found") == ["- a: x", "- a: y"]
