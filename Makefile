@@ -51,6 +51,9 @@ molecule: test-setup ## One scenario: make molecule SCENARIO=mlflow
 test: test-setup ## All tests but the long fault matrices
 	$(RUN) tests/run
 
+docs: setup ## Write the variable tables of the roles' READMEs
+	$(VENV)/bin/python docs/generate.py
+
 build: setup ## Build the collection's tarball into .build/
 	$(RUN) ansible-galaxy collection build --force --output-path .build
 

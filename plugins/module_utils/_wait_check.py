@@ -1,4 +1,4 @@
-# Copyright: (c) 2025, the mlops.stack authors
+# Copyright (c) mlops.stack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -23,6 +23,7 @@ from ansible_collections.mlops.stack.plugins.module_utils._wait_spec import Chec
 
 HEAD = TAIL = 20
 MIN_SUSPECT_ATTEMPTS = 3
+_SAVED = ("attempts", "last", "timeline", "dropped", "run_since", "run_count", "ready_since", "timed_out")
 # A target is known to be gone when somebody says so; silence or a name that is not found says nothing.
 _GONE = ("refused", "unreachable", "no_socket")
 _UNKNOWN = ("timeout", "dns_timeout", "dns_error", "dns_unknown", "denied", "out_of_files", "os_error", "stopped")
@@ -46,21 +47,20 @@ def as_absent(outcome: Outcome) -> Outcome:
 
 
 class CheckState:
-    def __init__(self, check: Check, redact: Callable[[str], str], saved: Optional[dict[str, Any]] = None) -> None:
+    def __init__(self, check: Check, redact: Callable[[str], str]) -> None:
         self.check = check
         self._redact = redact
-        saved = saved or {}
-        self.attempts: int = saved.get("attempts", 0)
-        self.last: Optional[dict[str, Any]] = saved.get("last")
-        self.timeline: list[dict[str, Any]] = saved.get("timeline", [])
-        self.dropped: int = saved.get("dropped", 0)
+        self.attempts = 0
+        self.last: Optional[dict[str, Any]] = None
+        self.timeline: list[dict[str, Any]] = []
+        self.dropped = 0
         # The run: since when, and how many attempts in a row, found the same class and code.
-        self.run_since: float = saved.get("run_since", 0.0)
-        self.run_count: int = saved.get("run_count", 0)
-        self.ready_since: Optional[float] = saved.get("ready_since")
+        self.run_since = 0.0
+        self.run_count = 0
+        self.ready_since: Optional[float] = None
         # Why this check can never hold, or that its time is over.
-        self.failure: Optional[Outcome] = Outcome(*saved["failure"]) if saved.get("failure") else None
-        self.timed_out: bool = saved.get("timed_out", False)
+        self.failure: Optional[Outcome] = None
+        self.timed_out = False
         # Whether the linked container was looked at; until then an answer may come from something else.
         self.link_known: bool = check.container is None or check.kind == "docker"
 
@@ -72,10 +72,15 @@ class CheckState:
         self.finished_here = 0
 
     def dump(self) -> dict[str, Any]:
-        names = ("attempts", "last", "timeline", "dropped", "run_since", "run_count", "ready_since", "timed_out")
-        saved = {name: getattr(self, name) for name in names}
-        saved["failure"] = list(self.failure) if self.failure else None
-        return saved
+        """What the next slice needs, as JSON takes it."""
+        return {**{name: getattr(self, name) for name in _SAVED}, "failure": list(self.failure) if self.failure else None}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        for name in _SAVED:
+            if name in saved:
+                setattr(self, name, saved[name])
+        if saved.get("failure"):
+            self.failure = Outcome(*saved["failure"])
 
     def observe(self, outcome: Outcome, at: float, took: float, suspect_after: float) -> bool:
         """Take in an attempt that ended at ``at``; whether class or code changed."""

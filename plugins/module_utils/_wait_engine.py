@@ -1,4 +1,4 @@
-# Copyright: (c) 2025, the mlops.stack authors
+# Copyright (c) mlops.stack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -55,18 +55,16 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         began: Optional[float] = None,
         net: Optional[Net] = None,
-        saved: Optional[dict[str, Any]] = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.began = began
         self.net = net or Net(clock=clock)
-        self.warnings: list[str] = (saved or {}).get("warnings", [])
-        saved_checks = (saved or {}).get("checks") or {}
-        self.states = [CheckState(check, redact, saved_checks.get(check.name)) for check in checks]
+        self.warnings: list[str] = []
+        self.states = [CheckState(check, redact) for check in checks]
         self.targets: dict[Key, Target] = {}
         self.watch: Optional[DockerWatch] = None
-        self._saved = saved or {}
+        self._saved: dict[str, Any] = {}
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._probes = Pool(MAX_PROBES, "probe", self._crashed)
         self._docker = Pool(DOCKER_CALLS + 1, "docker", self._crashed)
@@ -113,6 +111,13 @@ class Engine:
             "targets": [[list(key), target.dump()] for key, target in self.targets.items()],
             "docker": self.watch.dump() if self.watch else None,
         }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what the slice before dumped; to be called before run."""
+        self._saved = saved
+        self.warnings = list(saved.get("warnings") or [])
+        for state in self.states:
+            state.restore((saved.get("checks") or {}).get(state.check.name) or {})
 
     def target_of(self, check: Check) -> Optional[Target]:
         return self.targets.get(_key(check))

@@ -1,4 +1,4 @@
-# Copyright: (c) 2025, the mlops.stack authors
+# Copyright (c) mlops.stack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
