@@ -83,7 +83,7 @@ class ActionModule(ActionBase):
             result["problems"] += data_problems(remembered, wanted_secrets, versions, args.get("allow_migration"))
         # A host without data starts afresh; one with data keeps what other runs remembered of parts that this one leaves out.
         base = remembered if result["data"] else {}
-        salt = base.get("salt") or random.token_hex(16)
+        salt = remembered.get("salt") or random.token_hex(16)
         result["state"] = {
             "salt": salt,
             "secrets": {**base.get("secrets", {}), **digests(wanted_secrets, salt)},

@@ -16,7 +16,6 @@ import tempfile
 
 import yaml
 from ansible.errors import AnsibleActionFail
-from ansible.parsing.yaml.dumper import AnsibleDumper
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
@@ -80,24 +79,35 @@ def inputs_digest(service, secret_files, files, salt):
 
 
 def merged(defaults, service):
-    """Defaults, overridden by the service; dictionaries (labels, healthcheck, logging) key by key."""
-    result = dict(defaults)
-    for key, value in service.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else value
+    """The service, completed by the defaults; dictionaries (labels, healthcheck, logging) key by key."""
+    result = dict(service)
+    for key, value in defaults.items():
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merged(value, result[key])
+        else:
+            result.setdefault(key, value)
     return result
+
+
+class PlainDumper(yaml.SafeDumper):
+    """Writes repeated values out, so that an operator reads each service by itself."""
+
+    def ignore_aliases(self, data):
+        return True
 
 
 def complete_services(text, files, defaults, salt, role):
     """The text of services.yaml with the defaults and the inputs label in each service."""
     document = yaml.safe_load(text) or {}
     services = document.get("services") or {}
+    # Ansible's tagged strings and lazy dictionaries as plain ones, which YAML knows.
+    defaults = json.loads(json.dumps(defaults))
     for name, service in services.items():
         service = services[name] = merged(defaults, service)
         digest = inputs_digest(service, document.get("secrets", {}), files, salt)
         if digest:
             service.setdefault("labels", {})[LABEL] = digest
-    body = yaml.dump(document, Dumper=AnsibleDumper, sort_keys=False, width=120, default_flow_style=False)
+    body = yaml.dump(document, Dumper=PlainDumper, sort_keys=False, width=120, default_flow_style=False)
     return HEADER.format(role=role) + body
 
 
@@ -125,9 +135,10 @@ class ActionModule(ActionBase):
         for name, secret in (args.get("secrets") or {}).items():
             files["secrets/" + name] = File(str(secret["content"]).encode(), 0o400, int(secret["uid"]), secret=True)
         for tree in args.get("trees") or []:
-            if not os.path.isdir(tree["src"]):
-                raise AnsibleActionFail("template_tree: %s is not a directory on the controller" % tree["src"])
-            for path, name in walk(tree["src"], tree.get("exclude") or ()):
+            directory = os.path.join(os.path.dirname(args["src"]), os.path.expanduser(tree["src"]))
+            if not os.path.isdir(directory):
+                raise AnsibleActionFail("template_tree: %s is not a directory on the controller" % directory)
+            for path, name in walk(directory, tree.get("exclude") or ()):
                 with open(path, "rb") as handle:
                     files[os.path.join(tree["dest"], name)] = File(
                         handle.read(), 0o755 if os.access(path, os.X_OK) else 0o644, live=bool(tree.get("live")))

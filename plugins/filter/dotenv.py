@@ -1,7 +1,7 @@
 # Copyright (c) mlops.stack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters for environment files: the text of one to a dictionary and back."""
+"""Filters for configuration text: environment files to a dictionary and back, and characters that need a backslash."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def to_dotenv(variables):
     """
     lines = []
     for name, value in sorted(variables.items()):
-        value = {True: "true", False: "false", None: ""}.get(value, str(value)) if not isinstance(value, str) else value
+        value = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
         if not NAME.match(name):
             raise AnsibleFilterError("environment variable %r: a name is letters, digits and _, and does not start with a digit" % name)
         if "\n" in value:
@@ -39,8 +39,13 @@ def to_dotenv(variables):
     return "".join(lines)
 
 
+def backslashed(text, characters):
+    """Text with a backslash before each backslash and each of the characters, as libpq's password file and redis.conf want it."""
+    return re.sub("([%s])" % re.escape("\\" + characters), r"\\\1", text)
+
+
 class FilterModule:
-    """mlops.stack.from_dotenv and mlops.stack.to_dotenv."""
+    """mlops.stack.from_dotenv, mlops.stack.to_dotenv and mlops.stack.backslashed."""
 
     def filters(self):
-        return {"from_dotenv": from_dotenv, "to_dotenv": to_dotenv}
+        return {"from_dotenv": from_dotenv, "to_dotenv": to_dotenv, "backslashed": backslashed}

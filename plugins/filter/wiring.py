@@ -8,26 +8,26 @@ from __future__ import annotations
 from ansible.errors import AnsibleFilterError
 
 
-def endpoint(service, groups, hostvars, inventory_hostname, default_port):
+def endpoint(service, groups, hostvars, inventory_hostname, default_port, probe_host="127.0.0.1"):
     """Host and port by which containers on inventory_hostname reach a part of the stack.
 
     service: dict with group, service (container name), port (container port) and variable (name of the variable
-    that moves the published port). Returns {"host": str, "port": int, "here": bool}; the first host of the group wins
-    unless this host is in it. Raises when the group is empty.
+    that moves the published port). Returns {"host": str, "port": int, "published": "host:port"}, the last for programs on
+    the host itself, which reach its own ports at probe_host. The first host of the group wins unless this host is in it.
+    Raises when the group is empty.
     """
     members = groups.get(service["group"]) or []
     if not members:
         raise AnsibleFilterError(
             "no host is in group %(group)s, so nothing says where %(service)s is: add a host to the group, "
             "or set the variable that asked for it to the external service's address" % service)
-    if inventory_hostname in members:
-        return {"host": service["service"], "port": service["port"], "here": True}
-    peer = hostvars[members[0]]
-    return {
-        "host": peer.get("mlops_address") or peer.get("ansible_host") or members[0],
-        "port": int(peer.get(service["variable"]) or default_port),
-        "here": False,
-    }
+    here = inventory_hostname in members
+    peer = hostvars[inventory_hostname if here else members[0]]
+    port = int(peer.get(service["variable"]) or default_port)
+    if here:
+        return {"host": service["service"], "port": service["port"], "published": "%s:%d" % (probe_host, port)}
+    host = peer.get("mlops_address") or peer.get("ansible_host") or members[0]
+    return {"host": host, "port": port, "published": "%s:%d" % (host, port)}
 
 
 def roles_of(role_groups, groups, inventory_hostname):

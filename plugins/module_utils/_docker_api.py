@@ -15,8 +15,9 @@ import http.client
 import json
 import re
 import time
+from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from typing import Any, Callable, Iterator, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 from urllib.parse import quote, urlencode, urlsplit
 
 from ansible_collections.mlops.stack.plugins.module_utils._wait_net import HttpSocket, Net, Stream, read_at_most
@@ -45,7 +46,7 @@ class Hello(NamedTuple):
     podman: bool
 
 
-def parse_host(text: str) -> tuple[str, Optional[int]]:
+def parse_host(text: str) -> tuple[str, int | None]:
     """``unix:///path`` or ``tcp://host:port`` as (path or host, port). Raises ValueError."""
     url = urlsplit(text)
     if url.scheme == "unix" and url.path.startswith("/"):
@@ -57,7 +58,7 @@ def parse_host(text: str) -> tuple[str, Optional[int]]:
     raise ValueError(f"docker_host {text!r} is neither unix:///path nor tcp://host:port")
 
 
-def parse_time(text: Optional[str]) -> int:
+def parse_time(text: str | None) -> int:
     """An RFC 3339 time as integer nanoseconds since 1970; 0 for Docker's zero time and for nothing.
 
     datetime keeps six digits and, on Python 3.9, does not read the ``Z``: two lives of a container could look equal.
@@ -91,7 +92,7 @@ class DockerApi:
         server = headers.get("Server") or ""
         return Hello(self.version, _http_date(headers.get("Date")), "libpod" in server.lower())
 
-    def inspect(self, container: str, deadline: float) -> Optional[dict[str, Any]]:
+    def inspect(self, container: str, deadline: float) -> dict[str, Any] | None:
         status, value = self._json(f"/containers/{quote(container, safe='')}/json", deadline)
         return None if status == 404 else value
 
@@ -229,12 +230,12 @@ class DockerApi:
                 yield part
 
 
-def _version(text: str) -> Optional[tuple[int, int]]:
+def _version(text: str) -> tuple[int, int] | None:
     found = re.match(r"^(\d+)\.(\d+)$", text)
     return (int(found.group(1)), int(found.group(2))) if found else None
 
 
-def _http_date(text: Optional[str]) -> int:
+def _http_date(text: str | None) -> int:
     """Seconds since 1970 of a Date header; this machine's clock where there is none (same machine, as a rule)."""
     try:
         return int(parsedate_to_datetime(text or "").timestamp())
@@ -249,7 +250,7 @@ def _message(body: bytes) -> str:
         return shorten(body[:200].decode("utf-8", "replace"))
 
 
-def _event(line: bytes) -> Optional[dict[str, Any]]:
+def _event(line: bytes) -> dict[str, Any] | None:
     """Only the fields that every API version has; a line that is no event of a container is no event."""
     try:
         raw = json.loads(line)

@@ -25,7 +25,7 @@ INSPECTED, HEARD = "S", "T"
 class Track:
     """One container's lives, fed with inspect answers (the truth) and events (what inspect forgets)."""
 
-    def __init__(self, state: Optional[dict[str, Any]] = None) -> None:
+    def __init__(self, state: dict[str, Any] | None = None) -> None:
         state = state or {}
         self.id: str = state.get("id", "")
         # What the first inspect showed: restarts and deaths are counted from there.
@@ -37,7 +37,7 @@ class Track:
         self.restarts_seen: int = state.get("restarts_seen", 0)
         self.exits: list[dict[str, Any]] = state.get("exits", [])
         self.last_oom: int = state.get("last_oom", 0)
-        self.unhealthy_since: Optional[float] = state.get("unhealthy_since")
+        self.unhealthy_since: float | None = state.get("unhealthy_since")
 
     def dump(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -100,7 +100,7 @@ class Track:
         self.restarts_seen = max(self.restarts_seen, lives - 1)
         return True
 
-    def _add_exit(self, time: int, at: float, code: Optional[int], oom: bool, before: bool) -> bool:
+    def _add_exit(self, time: int, at: float, code: int | None, oom: bool, before: bool) -> bool:
         """One entry a life, whichever of inspect and event tells first; False if nothing is new."""
         for entry in self.exits:
             if self._same_life(min(time, entry["time"]), max(time, entry["time"])):

@@ -30,9 +30,9 @@ KEPT_EVENTS = 1024
 class Key(NamedTuple):
     """What a check points at: one container by name, or all of a Compose project's service."""
 
-    container: Optional[str] = None
-    project: Optional[str] = None
-    service: Optional[str] = None
+    container: str | None = None
+    project: str | None = None
+    service: str | None = None
 
     def __str__(self) -> str:
         return "/".join(part for part in self if part)
@@ -45,16 +45,16 @@ class Key(NamedTuple):
 class Target:
     """The containers behind one key, as last inspected."""
 
-    def __init__(self, key: Key, saved: Optional[dict[str, Any]] = None) -> None:
+    def __init__(self, key: Key, saved: dict[str, Any] | None = None) -> None:
         saved = saved or {}
         self.key = key
         self.known = False
-        self.error: Optional[Outcome] = None
+        self.error: Outcome | None = None
         self.inspects: list[dict[str, Any]] = []
         self.tracks: dict[str, Track] = {name: Track(state) for name, state in (saved.get("tracks") or {}).items()}
-        self.missing_since: Optional[float] = saved.get("missing_since")
+        self.missing_since: float | None = saved.get("missing_since")
         self.inspected_at = -1.0
-        self.look_at: Optional[float] = None
+        self.look_at: float | None = None
         self.in_flight = False
         self.again = False
         self.early: list[dict[str, Any]] = []
@@ -104,11 +104,11 @@ class DockerWatch:
         changed: Callable[[Target], None],
         heard: Callable[[Target, dict[str, Any], bool], None],
         call_timeout: float,
-        saved: Optional[dict[str, Any]] = None,
+        saved: dict[str, Any] | None = None,
     ) -> None:
         self.api = api
         self.targets = targets
-        self.hello: Optional[Hello] = None
+        self.hello: Hello | None = None
         self.live = False
         self.gaps: int = (saved or {}).get("gaps", 0)
         self._clock = clock
@@ -121,7 +121,7 @@ class DockerWatch:
         self._seen: dict[tuple[int, str, str], None] = {}
         self._stop = threading.Event()
         self._greeting = False
-        self._greet_at: Optional[float] = 0.0
+        self._greet_at: float | None = 0.0
 
     def dump(self) -> dict[str, Any]:
         return {"gaps": self.gaps, "last_event": self._last_event}
@@ -129,7 +129,7 @@ class DockerWatch:
     def stop(self) -> None:
         self._stop.set()
 
-    def next_time(self) -> Optional[float]:
+    def next_time(self) -> float | None:
         """When tick has something to do, in seconds of the wait."""
         if self.hello is None:
             return None if self._greeting else self._greet_at
@@ -193,7 +193,7 @@ class DockerWatch:
         else:
             self._post(partial(self._inspected, target, [one for one in found if one is not None], None))
 
-    def _inspected(self, target: Target, found: Optional[list[dict[str, Any]]], error: Optional[Outcome]) -> None:
+    def _inspected(self, target: Target, found: list[dict[str, Any]] | None, error: Outcome | None) -> None:
         now = self._clock()
         target.in_flight = False
         target.look_at = now + (SAFETY if self.live and not error else BLIND)

@@ -41,7 +41,7 @@ class Want(NamedTuple):
 
     state: str = "running"
     exit_codes: tuple[int, ...] = (0,)
-    unhealthy_grace: Optional[float] = None
+    unhealthy_grace: float | None = None
     missing_grace: float = 0.0
     started_after: int = 0
     max_restarts: int = 3
@@ -51,7 +51,7 @@ class Verdict(NamedTuple):
     """An outcome, and the second of the wait at which it may change without any event."""
 
     outcome: Outcome
-    look_again: Optional[float] = None
+    look_again: float | None = None
 
 
 def prepare(options: dict[str, Any], problem: Callable[[str], None]) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _started_after(value: Any, problem: Callable[[str], None]) -> int:
 def judge_all(
     name: str,
     pairs: list[tuple[dict[str, Any], Track]],
-    gone: Optional[Track],
+    gone: Track | None,
     want: Want,
     now: float,
     missing_since: float,

@@ -79,7 +79,7 @@ def _split(text: str, problem: Callable[[str], None]) -> SplitResult:
     return url
 
 
-def _ranges(status: Optional[list[Any]], problem: Callable[[str], None]) -> list[tuple[int, int]]:
+def _ranges(status: list[Any] | None, problem: Callable[[str], None]) -> list[tuple[int, int]]:
     ranges = []
     for item in status or ["200-299"]:
         found = re.match(r"^\s*(\d{3})(?:\s*-\s*(\d{3}))?\s*$", str(item))
@@ -90,7 +90,7 @@ def _ranges(status: Optional[list[Any]], problem: Callable[[str], None]) -> list
     return ranges
 
 
-def _regex(pattern: Optional[str], problem: Callable[[str], None]) -> Optional[re.Pattern[str]]:
+def _regex(pattern: str | None, problem: Callable[[str], None]) -> re.Pattern[str] | None:
     if pattern is None:
         return None
     try:
@@ -138,13 +138,13 @@ def _attempt(check: dict[str, Any], net: Net, deadline: float) -> Outcome:
     return suspect("redirect_loop", f"more than {MAX_REDIRECTS} redirects, the last to {url.geturl()!r}")
 
 
-def _origin(url: SplitResult) -> tuple[str, Optional[str], int]:
+def _origin(url: SplitResult) -> tuple[str, str | None, int]:
     return url.scheme, url.hostname, url.port or (443 if url.scheme == "https" else 80)
 
 
 def _request(
-    check: dict[str, Any], url: SplitResult, method: str, body: Optional[bytes], net: Net, deadline: float
-) -> tuple[int, Optional[str], Outcome]:
+    check: dict[str, Any], url: SplitResult, method: str, body: bytes | None, net: Net, deadline: float
+) -> tuple[int, str | None, Outcome]:
     scheme, host, port = _origin(url)
     assert host is not None
     with net.connect(host, port, deadline) as stream:
@@ -168,8 +168,8 @@ def _from_http_error(exc: http.client.HTTPException, scheme: str) -> Outcome:
     if isinstance(exc, http.client.RemoteDisconnected):
         return transient("closed", "the server closed the connection without an answer")
     if isinstance(exc, http.client.BadStatusLine):
-        hint = "; the port seems to speak TLS, use https" if exc.line.startswith("\x15\x03") and scheme == "http" else ""
-        return transient("bad_status_line", f"the reply begins with '{show_bytes(exc.line.encode('latin-1'))}'{hint}")
+        hint = "; the port seems to speak TLS, use https" if str(exc.args[0]).startswith("\x15\x03") and scheme == "http" else ""
+        return transient("bad_status_line", f"the reply begins with '{show_bytes(str(exc.args[0]).encode('latin-1'))}'{hint}")
     if isinstance(exc, http.client.IncompleteRead):
         return transient("body_truncated", f"the body ended early: {exc}")
     return transient("bad_reply", f"{type(exc).__name__}: {exc}")

@@ -32,7 +32,7 @@ class Expectation(NamedTuple):
         return shown or "(document)"
 
 
-def prepare_json(items: Optional[list[dict[str, Any]]], problem: Callable[[str], None]) -> list[Expectation]:
+def prepare_json(items: list[dict[str, Any]] | None, problem: Callable[[str], None]) -> list[Expectation]:
     """``path`` is a dotted string, or a list where keys hold dots; '' and [] mean the whole document."""
     expectations = []
     for item in items or []:

@@ -25,7 +25,6 @@ from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import (
     suspect,
     transient,
 )
-from ansible_collections.mlops.stack.plugins.module_utils._wait_tls import make_context
 
 SSL_REQUEST = 80877103
 PROTOCOL_3 = 196608

@@ -51,21 +51,21 @@ class CheckState:
         self.check = check
         self._redact = redact
         self.attempts = 0
-        self.last: Optional[dict[str, Any]] = None
+        self.last: dict[str, Any] | None = None
         self.timeline: list[dict[str, Any]] = []
         self.dropped = 0
         # The run: since when, and how many attempts in a row, found the same class and code.
         self.run_since = 0.0
         self.run_count = 0
-        self.ready_since: Optional[float] = None
+        self.ready_since: float | None = None
         # Why this check can never hold, or that its time is over.
-        self.failure: Optional[Outcome] = None
+        self.failure: Outcome | None = None
         self.timed_out = False
         # Whether the linked container was looked at; until then an answer may come from something else.
         self.link_known: bool = check.container is None or check.kind == "docker"
 
         # Scheduling, of this process only.
-        self.due: Optional[float] = None
+        self.due: float | None = None
         self.in_flight = False
         self.kicked = False
         self.kicked_at = 0.0
@@ -149,14 +149,11 @@ class CheckState:
             return False
         return now - self.ready_since >= self.check.stable_for
 
-    def stable_at(self) -> Optional[float]:
-        """When it will have been ready long enough, if it stays so."""
-        if self.settled() or self.ready_since is None:
-            return None
-        return self.ready_since + self.check.stable_for
+    def probing(self) -> bool:
+        """Whether attempts go on: a check that holds and need not prove it for a while rests until it is asked again."""
+        return self.check.kind != "docker" and not self.settled() and (self.ready_since is None or self.check.stable_for > 0)
 
-    def pause(self, now: float, cpu: float, interval: Interval) -> float:
-        """Seconds until the next attempt: a small part of how long things are as they are, never a burden."""
+    def pause(self, now: float, burden: float, interval: Interval) -> float:
+        """Seconds until the next attempt: a small part of how long things are as they are, and at least ``burden``."""
         elapsed = now - max(self.run_since, self.kicked_at)
-        return max(min(max(interval.ratio * elapsed, interval.min), interval.max), 10 * cpu)
-
+        return max(min(max(interval.ratio * elapsed, interval.min), interval.max), burden)

@@ -35,9 +35,7 @@ def describe(target: Target, redact: Redact) -> list[dict[str, Any]]:
 def _describe_one(inspect: dict[str, Any], track: Track, redact: Redact) -> dict[str, Any]:
     shown = summary(inspect, track)
     shown["error"] = redact(shown["error"])
-    shown["health_log"] = [
-        {**entry, "output": redact(entry["output"])} for entry in health_log(inspect)
-    ]
+    shown["health_log"] = [{**entry, "output": redact(entry["output"])} for entry in health_log(inspect)]
     return shown
 
 
@@ -53,18 +51,12 @@ def health_log(inspect: dict[str, Any]) -> list[dict[str, Any]]:
     return sorted(entries, key=lambda entry: "before" in entry)
 
 
-def collect(
-    watch: DockerWatch, targets: list[Target], redact: Redact, log_lines: int, bound: float
-) -> dict[str, list[dict[str, Any]]]:
+def collect(watch: DockerWatch, targets: list[Target], redact: Redact, log_lines: int, bound: float) -> dict[str, list[dict[str, Any]]]:
     """Descriptions with log tails by target, whatever could be had within ``bound`` seconds."""
     found = {str(target.key): describe(target, redact) for target in targets}
     if watch.hello is None or bound <= 0:
         return found
-    wanted = [
-        (shown, inspect)
-        for target in targets
-        for shown, inspect in zip(found[str(target.key)], target.inspects)
-    ][:MAX_CONTAINERS]
+    wanted = [(shown, inspect) for target in targets for shown, inspect in zip(found[str(target.key)], target.inspects)][:MAX_CONTAINERS]
     clock = watch.api.clock
     deadline = clock() + bound
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -90,9 +82,7 @@ def collect(
     return found
 
 
-def _fetch(
-    watch: DockerWatch, index: int, inspect: dict[str, Any], lines: int, deadline: float, answers: "queue.SimpleQueue[Any]"
-) -> None:
+def _fetch(watch: DockerWatch, index: int, inspect: dict[str, Any], lines: int, deadline: float, answers: queue.SimpleQueue[Any]) -> None:
     tty = bool((inspect.get("Config") or {}).get("Tty"))
     try:
         tail = watch.api.log_tail(inspect.get("Id") or "", tty, lines, LOG_BYTES, deadline)

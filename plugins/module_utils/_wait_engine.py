@@ -29,6 +29,12 @@ MAX_PROBES = 64
 DOCKER_CALLS = 8
 # An answer this fresh need not be asked for again in the confirm round.
 FRESH = 0.5
+# The loop looks at its clock at least this often, in seconds.
+IDLE = 60.0
+# The pause after an attempt is at least so many times the CPU time it took: probing takes a tenth of a core at most for
+# one check, a quarter for all together, for what it takes is missing to those that are waited for.
+CPU_ALONE = 10
+CPU_SHARED = 4
 
 Message = Callable[[], None]
 
@@ -43,7 +49,7 @@ class Settings(NamedTuple):
     # Probe once and report (check mode).
     once: bool = False
     # Stop after this many seconds and hand the state on.
-    slice: Optional[float] = None
+    slice: float | None = None
 
 
 class Engine:
@@ -53,8 +59,8 @@ class Engine:
         settings: Settings,
         redact: Callable[[str], str] = str,
         clock: Callable[[], float] = time.monotonic,
-        began: Optional[float] = None,
-        net: Optional[Net] = None,
+        began: float | None = None,
+        net: Net | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -63,13 +69,15 @@ class Engine:
         self.warnings: list[str] = []
         self.states = [CheckState(check, redact) for check in checks]
         self.targets: dict[Key, Target] = {}
-        self.watch: Optional[DockerWatch] = None
+        self.watch: DockerWatch | None = None
+        self._limits = {check.name: min(check.timeout, settings.timeout) for check in checks}
+        self._busy = 0
         self._saved: dict[str, Any] = {}
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._probes = Pool(MAX_PROBES, "probe", self._crashed)
         self._docker = Pool(DOCKER_CALLS + 1, "docker", self._crashed)
         self._interrupted = ""
-        self._round: Optional[float] = None
+        self._round: float | None = None
         self._slice_end = 0.0
 
     def run(self) -> str:
@@ -119,7 +127,7 @@ class Engine:
         for state in self.states:
             state.restore((saved.get("checks") or {}).get(state.check.name) or {})
 
-    def target_of(self, check: Check) -> Optional[Target]:
+    def target_of(self, check: Check) -> Target | None:
         return self.targets.get(_key(check))
 
     def _start(self) -> None:
@@ -161,7 +169,9 @@ class Engine:
     # Attempts
 
     def _dispatch(self, now: float) -> None:
+        self._busy = 0
         for state in self.states:
+            self._busy += state.probing()
             if state.due is not None and now >= state.due and not state.in_flight and not state.settled():
                 state.due, state.in_flight, state.kicked = None, True, False
                 self._probes.submit(partial(self._attempt, state))
@@ -184,9 +194,9 @@ class Engine:
         state.observe(outcome, now, took, self.settings.suspect_after)
         if state.kicked:
             state.due = now
-        elif state.ready_since is None or state.check.stable_for > 0:
-            state.due = now + state.pause(now, cpu, self.settings.interval)
-        # A check that holds and need not prove it for a while rests until the confirm round, or a kick.
+        elif state.probing():
+            burden = cpu * max(CPU_ALONE, CPU_SHARED * self._busy)
+            state.due = now + state.pause(now, burden, self.settings.interval)
 
     def _kick(self, state: CheckState, now: float) -> None:
         if state.check.kind != "docker" and not state.settled():
@@ -244,16 +254,13 @@ class Engine:
 
     # Verdicts
 
-    def _limit(self, state: CheckState) -> float:
-        return min(state.check.timeout, self.settings.timeout)
-
     def _verdict(self, now: float) -> str:
         if self._interrupted:
             return "interrupted"
         if self.settings.once:
             return self._verdict_once(now)
         for state in self.states:
-            if not state.settled() and now >= self._limit(state) and not state.satisfied(now):
+            if not state.settled() and now >= self._limits[state.check.name] and not state.satisfied(now):
                 state.timed_out = True
         failed = [state for state in self.states if state.settled() and not state.check.optional]
         if failed and self.settings.fail_fast:
@@ -297,20 +304,23 @@ class Engine:
 
     def _next_time(self, now: float) -> float:
         """The next moment at which time alone changes something; what is past was dealt with just now."""
-        times = [self.settings.timeout]
+        times = [self.settings.timeout, now + IDLE]
         if self.settings.once:
             times.append(2 * self.settings.attempt_timeout)
         if self.settings.slice is not None:
             times.append(self._slice_end)
         for state in self.states:
-            if not state.settled():
-                times += [time for time in (state.stable_at(), self._limit(state)) if time is not None]
-                if state.due is not None and not state.in_flight:
-                    times.append(state.due)
+            if state.settled():
+                continue
+            times.append(self._limits[state.check.name])
+            if state.due is not None and not state.in_flight:
+                times.append(state.due)
+            if state.ready_since is not None:
+                times.append(state.ready_since + state.check.stable_for)
         docker_time = self.watch.next_time() if self.watch else None
         if docker_time is not None:
             times.append(docker_time)
-        return min((time for time in times if time > now), default=now + 1.0)
+        return min(time for time in times if time > now)
 
 
 def _key(check: Check) -> Key:

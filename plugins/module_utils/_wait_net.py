@@ -68,11 +68,11 @@ def from_os_error(exc: OSError, doing: str) -> Outcome:
 class Stream:
     """A connected socket whose every operation is bounded by the attempt's deadline; failures are NotReady."""
 
-    def __init__(self, net: "Net", sock: socket.socket, peer: str, deadline: float) -> None:
+    def __init__(self, net: Net, sock: socket.socket, peer: str, deadline: float) -> None:
         self.net = net
         self.sock = sock
         self.peer = peer
-        self.deadline: Optional[float] = deadline
+        self.deadline: float | None = deadline
 
     def _arm(self, doing: str) -> None:
         if self.deadline is None:
@@ -109,7 +109,7 @@ class Stream:
             parts += part
         return bytes(parts)
 
-    def start_tls(self, context: ssl.SSLContext, server_name: Optional[str]) -> None:
+    def start_tls(self, context: ssl.SSLContext, server_name: str | None) -> None:
         self._arm("TLS handshake with")
         try:
             wrapped = context.wrap_socket(self.sock, server_hostname=server_name, do_handshake_on_connect=False)
@@ -123,7 +123,7 @@ class Stream:
         self.net.forget(self.sock)
         self.sock.close()
 
-    def __enter__(self) -> "Stream":
+    def __enter__(self) -> Stream:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -159,14 +159,14 @@ class _Raw(io.RawIOBase):
 class Net:
     """Opens streams, and can cut all that are open when the wait is over."""
 
-    def __init__(self, resolver: Optional[Resolver] = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, resolver: Resolver | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.resolver = resolver or Resolver(clock)
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._closed = False
 
-    def connect(self, host: str, port: Optional[int], deadline: float) -> Stream:
+    def connect(self, host: str, port: int | None, deadline: float) -> Stream:
         """Connect to a name, an address or (``host`` begins with ``/``) a unix socket."""
         if host.startswith("/"):
             return self._race([(socket.AF_UNIX, host)], deadline)

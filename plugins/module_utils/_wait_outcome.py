@@ -55,7 +55,8 @@ def permanent(code: str, detail: str = "") -> Outcome:
 def shorten(text: str, limit: int = DETAIL_CHARS) -> str:
     """One printable line of at most ``limit`` characters."""
     line = " ".join(text.split())
-    line = "".join(c if c.isprintable() else "?" for c in line)
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else "?" for c in line)
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 

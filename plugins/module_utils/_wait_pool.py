@@ -21,7 +21,7 @@ class Pool:
         self._limit = limit
         self._name = name
         self._crashed = crashed
-        self._jobs: queue.SimpleQueue[Optional[Job]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
         self._open_jobs = 0

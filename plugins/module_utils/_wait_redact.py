@@ -8,7 +8,7 @@ a container's name must not make the result unreadable."""
 from __future__ import annotations
 
 import re
-from typing import Iterable
+from collections.abc import Iterable
 
 HIDDEN = "********"
 # Shorter values occur in plain words; hiding them there would hide the cause.

@@ -46,9 +46,7 @@ def _held(state: CheckState, reason: str) -> bool:
     return reason == "permanent" or state.ready_since is not None
 
 
-def _containers(
-    engine: Engine, failed: list[CheckState], redact: Redact, log_lines: int, bound: float
-) -> dict[str, list[dict[str, Any]]]:
+def _containers(engine: Engine, failed: list[CheckState], redact: Redact, log_lines: int, bound: float) -> dict[str, list[dict[str, Any]]]:
     shown = {str(key): describe(target, redact) for key, target in engine.targets.items()}
     targets = {str(t.key): t for t in (engine.target_of(state.check) for state in failed) if t}
     if engine.watch and targets:
@@ -86,7 +84,7 @@ def _state(state: CheckState) -> str:
 def cause(state: CheckState) -> str:
     """Why one check did not hold, and what was last seen of it."""
     last = state.last
-    seen = f"{last['code']} {last['detail']}".strip() if last else "no answer to the first attempt yet"
+    seen = f"{last['code']}: {last['detail']}".rstrip(": ") if last else "no answer to the first attempt yet"
     if state.failure:
         known = last and (last["code"] == state.failure.code or state.failure.detail.startswith(last["detail"] or "\n"))
         return state.failure.detail or state.failure.code if known else f"{state.failure.detail}; last: {seen}"
@@ -95,9 +93,7 @@ def cause(state: CheckState) -> str:
     return f"last: {seen}"
 
 
-def _message(
-    engine: Engine, reason: str, failed: list[CheckState], containers: dict[str, list[dict[str, Any]]], elapsed: float
-) -> str:
+def _message(engine: Engine, reason: str, failed: list[CheckState], containers: dict[str, list[dict[str, Any]]], elapsed: float) -> str:
     total = len(engine.states)
     if reason == "ready":
         return f"all {total} checks hold after {elapsed:.1f} s" if total > 1 else f"the check holds after {elapsed:.1f} s"

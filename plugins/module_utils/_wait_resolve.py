@@ -29,10 +29,10 @@ class _Lookup:
         self.done = threading.Event()
         self.ended = 0.0
         self.addresses: list[Address] = []
-        self.failure: Optional[Outcome] = None
+        self.failure: Outcome | None = None
 
 
-def literal(host: str, port: int) -> Optional[Address]:
+def literal(host: str, port: int) -> Address | None:
     """The address, when ``host`` is one; no lookup is needed then."""
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -45,7 +45,7 @@ def literal(host: str, port: int) -> Optional[Address]:
 
 
 class Resolver:
-    def __init__(self, clock: Callable[[], float], getaddrinfo: Optional[Callable[..., Any]] = None) -> None:
+    def __init__(self, clock: Callable[[], float], getaddrinfo: Callable[..., Any] | None = None) -> None:
         self._clock = clock
         self._getaddrinfo = getaddrinfo or socket.getaddrinfo
         self._lock = threading.Lock()

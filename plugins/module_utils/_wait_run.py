@@ -39,7 +39,7 @@ class Ended(NamedTuple):
     result: dict[str, Any]
 
 
-def wait(params: dict[str, Any], check_mode: bool = False, began: Optional[float] = None) -> Ended:
+def wait(params: dict[str, Any], check_mode: bool = False, began: float | None = None) -> Ended:
     """Run the wait that the parameters describe. Raises BadChecks when they alone show that it cannot work."""
     problems = _bad_numbers(params)
     entries = [(f"checks[{i}]", entry) for i, entry in enumerate(params.get("checks") or [])]
@@ -123,13 +123,14 @@ def _boot_id() -> str:
 
 
 def load(directory: str, problem: Callable[[str], None], missing_ok: bool = False) -> list[Entry]:
-    """The checks of every ``*/checks.json`` below the directory, each with where it stands."""
+    """The checks of the directory's ``checks.json`` and of every ``*/checks.json`` below it, each with where it stands."""
     if not os.path.isdir(directory):
         if not missing_ok:
             problem(f"checks_from {directory} is not a directory")
         return []
     entries: list[Entry] = []
-    for path in sorted(glob.glob(os.path.join(glob.escape(directory), "*", "checks.json"))):
+    below = glob.escape(directory)
+    for path in sorted(glob.glob(os.path.join(below, "checks.json")) + glob.glob(os.path.join(below, "*", "checks.json"))):
         try:
             with open(path, encoding="utf-8") as handle:
                 items = json.load(handle)

@@ -33,7 +33,7 @@ class Kind(NamedTuple):
     options: tuple[str, ...]
     required: tuple[str, ...]
     prepare: Callable[..., dict[str, Any]]
-    probe: Optional[Probe]
+    probe: Probe | None
 
 
 COMMON = ("name", "type", "timeout", "attempt_timeout", "stable_for", "state", "container", "optional")
@@ -127,10 +127,10 @@ class Check(NamedTuple):
     stable_for: float
     absent: bool
     optional: bool
-    container: Optional[str]
-    project: Optional[str]
-    service: Optional[str]
-    want: Optional[_probe_docker.Want]
+    container: str | None
+    project: str | None
+    service: str | None
+    want: _probe_docker.Want | None
     prepared: dict[str, Any]
     secrets: tuple[str, ...]
 
@@ -147,7 +147,9 @@ def parse(entries: list[tuple[str, dict[str, Any]]], defaults: Defaults) -> list
     """Checks of (where they stand, options). Raises BadChecks."""
     problems: list[str] = []
     if not 1 <= len(entries) <= MAX_CHECKS:
-        problems.append(f"there are {len(entries)} checks, wanted 1 to {MAX_CHECKS}: give checks, or checks_from with a directory of */checks.json")
+        problems.append(
+            f"there are {len(entries)} checks, wanted 1 to {MAX_CHECKS}: give checks, or checks_from with a directory of */checks.json"
+        )
     checks: list[Check] = []
     seen: dict[str, str] = {}
     for where, raw in entries:
@@ -177,7 +179,7 @@ def default_name(given: dict[str, Any]) -> str:
     return f"{kind}:{target}"
 
 
-def _parse_one(label: str, given: dict[str, Any], defaults: Defaults, problem: Callable[[str], None]) -> Optional[Check]:
+def _parse_one(label: str, given: dict[str, Any], defaults: Defaults, problem: Callable[[str], None]) -> Check | None:
     kind = KINDS.get(given.get("type") or "")
     if not kind:
         problem(f"type {given.get('type')!r} is not one of {', '.join(KINDS)}")
@@ -238,7 +240,7 @@ def _seconds(given: dict[str, Any], name: str, default: float, problem: Callable
     return float(value)
 
 
-def _read_secret(path: str, problem: Callable[[str], None]) -> Optional[str]:
+def _read_secret(path: str, problem: Callable[[str], None]) -> str | None:
     """The file's text without its last newline."""
     try:
         with open(os.path.expanduser(path), encoding="utf-8") as handle:

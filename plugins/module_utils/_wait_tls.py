@@ -28,13 +28,11 @@ _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_
 
 
 def make_context(
-    validate: bool = True, ca_path: Optional[str] = None, cert: Optional[str] = None, key: Optional[str] = None
+    validate: bool = True, ca_path: str | None = None, cert: str | None = None, key: str | None = None
 ) -> ssl.SSLContext:
     """A client context. Raises OSError (ssl.SSLError is one) when a file cannot be read or used."""
     is_dir = bool(ca_path) and os.path.isdir(str(ca_path))
-    context = ssl.create_default_context(
-        cafile=None if is_dir else ca_path or None, capath=ca_path if is_dir else None
-    )
+    context = ssl.create_default_context(cafile=None if is_dir else ca_path or None, capath=ca_path if is_dir else None)
     if not validate:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -44,7 +44,7 @@ options:
     elements: dict
     default: []
     suboptions:
-      src: {description: Directory on the controller., type: path, required: true}
+      src: {description: Directory on the controller; a relative one lies beside O(src)., type: path, required: true}
       dest: {description: Directory below O(dest)., type: str, required: true}
       live:
         description: The containers read changes by themselves, so a change recreates none of them.

@@ -2,7 +2,7 @@
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv, to_dotenv
+from ansible_collections.mlops.stack.plugins.filter.dotenv import backslashed, from_dotenv, to_dotenv
 
 
 @pytest.mark.parametrize("text, expected", [
@@ -23,10 +23,16 @@ def test_what_is_written_reads_back(value):
 
 
 def test_values_that_are_no_text():
-    assert to_dotenv({"B": True, "A": 3, "C": None}) == "A='3'\nB='true'\nC=''\n"
+    assert to_dotenv({"B": True, "A": 1, "C": None}) == "A='1'\nB='true'\nC=''\n"
 
 
 @pytest.mark.parametrize("variables, message", [({"1A": "x"}, "1A"), ({"A B": "x"}, "A B"), ({"A": "x\ny"}, "line break")])
 def test_what_a_file_cannot_hold_is_refused_by_name(variables, message):
     with pytest.raises(AnsibleFilterError, match=message):
         to_dotenv(variables)
+
+
+@pytest.mark.parametrize("text, characters, expected", [
+    ("plain", ":", "plain"), ("a:b", ":", "a\\:b"), ("a\\b", ":", "a\\\\b"), ('say "x"', '"', 'say \\"x\\"'), ("a-b]^", ":", "a-b]^")])
+def test_backslashed(text, characters, expected):
+    assert backslashed(text, characters) == expected

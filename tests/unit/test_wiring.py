@@ -20,7 +20,8 @@ THREE = {"infra": ["a"], "mlflow": ["b"], "airflow_worker": ["b", "c"]}
 def test_endpoint_is_the_container_here_and_the_published_port_elsewhere(groups, hostvars, host, expected):
     found = wiring.endpoint(POSTGRES, groups, hostvars, host, 5400)
     assert (found["host"], found["port"]) == expected
-    assert found["here"] is (host in groups["infra"])
+    port = hostvars["a"].get("infra_postgres_port", 5400)
+    assert found["published"] == ("127.0.0.1:%s" % port if host in groups["infra"] else "%s:%s" % expected)
 
 
 def test_an_empty_group_names_the_group_and_the_way_out():

@@ -30,7 +30,8 @@ make_cluster() {
     [[ -z ${POSTGRES_INITDB_WALDIR-} ]] || arguments+=(--waldir="$POSTGRES_INITDB_WALDIR")
     # Quoted words, as in the official image.
     eval "arguments+=($initdb_args)"
-    initdb "${arguments[@]}" 9<<<"$password"
+    # On success it only tells how to start the server, which comes next.
+    initdb "${arguments[@]}" 9<<<"$password" >/dev/null
     mv "$staging"/* "$PGDATA"
     rmdir "$staging"
     printf '\nhost all all all %s\n' "$method" >> "$PGDATA/pg_hba.conf"
@@ -85,6 +86,7 @@ initialise() {
         fail "$PGDATA holds files but no cluster (no PG_VERSION): empty it, or mount the right volume"
     fi
     : > "$marker"
+    say "makes a cluster in $PGDATA"
     make_cluster
     make_database
     run_scripts "$@"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 
 import uvicorn
@@ -56,6 +57,8 @@ def main() -> int:
         for line in str(error).splitlines():
             print(f"regmodel: {line}", file=sys.stderr)
         return 2
+    # uvicorn raises the signal once more after it has shut down in good order; that is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     metrics = Metrics()
     follower = Follower(MlflowRegistry(settings.model_name, settings.alias), metrics, settings.poll_seconds)
     uvicorn.run(

@@ -138,8 +138,8 @@ def _authorize(settings: Settings, request: Request) -> None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if not given and scheme.lower() == "bearer":
         given = token.strip()
-    # Bytes, because compare_digest refuses text beyond ASCII.
-    if not hmac.compare_digest(given.encode(), settings.api_key.encode()):
+    # Header bytes arrive decoded as Latin-1; a client that has a key beyond ASCII sends it in UTF-8.
+    if not hmac.compare_digest(given.encode("latin-1"), settings.api_key.encode()):
         said = "wrong API key" if given else "an API key is needed"
         detail = f"{said}: send it as 'X-API-Key: ...' or 'Authorization: Bearer ...'"
         raise Refused(401, {"detail": detail}, {"WWW-Authenticate": "Bearer"})

@@ -9,6 +9,7 @@ import json
 import tempfile
 from datetime import UTC, datetime
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from regmodel.model import Model, Version
 from regmodel.schema import Schema
@@ -54,7 +55,7 @@ class MlflowRegistry:
                 raise NothingToServe(f"alias {self.alias} is not set on {self.model_name}") from None
             raise Unreachable(one_line(error)) from None
         except MlflowException as error:
-            raise Unreachable(one_line(error)) from None
+            raise Unreachable(_no_answer(error)) from None
         return Version(found.name, str(found.version), found.run_id, int(found.creation_timestamp or 0))
 
     def load(self, version: Version) -> Model:
@@ -94,6 +95,23 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     """The message of an error without line breaks, at most `limit` characters, with the type where it is empty."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _no_answer(error: BaseException) -> str:
+    """What kept MLflow's client from an answer: the socket's own error if there is one, else the client's message."""
+    from mlflow import get_tracking_uri  # noqa: PLC0415
+    from requests import RequestException  # noqa: PLC0415
+
+    cause: BaseException | None = error
+    found = None
+    while cause is not None:
+        # Every exception of requests is an OSError too, and repeats the whole request before it comes to the point.
+        if isinstance(cause, OSError) and not isinstance(cause, RequestException):
+            found = cause
+        cause = cause.__cause__ or cause.__context__
+    if found is None:
+        return one_line(error)
+    return f"{urlsplit(get_tracking_uri()).netloc.rpartition('@')[2]}: {one_line(found)}"
 
 
 def _rows(example: Any, limit: int = 3) -> list[dict[str, Any]]:

@@ -1,0 +1,396 @@
+#!/usr/bin/python
+# Copyright (c) mlops.stack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Wait until all checks of a host hold at the same time, or say at once why they never will."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: wait_healthy
+short_description: Wait until everything on a host is healthy, or say why it is not
+version_added: 1.0.0
+author: mlops.stack maintainers (@mlops-stack)
+description:
+  - Probes a list of HTTP, TCP, PostgreSQL, Redis and Docker checks at the same time and returns the moment all of them hold.
+  - Fails at once when one can never hold, for instance because its container exited and nothing restarts it.
+  - A failure says why. It carries for every check what was last seen and how that changed over time, and for containers the exit codes,
+    the health log and the end of the log.
+  - Containers are followed by the Docker Engine's event stream, so that a change is seen within milliseconds. Other targets are
+    probed at short intervals that grow slowly with the time waited.
+  - Nothing on the host is changed.
+notes:
+  - Runs on the managed node and needs nothing there but Python 3.9 or newer. Neither the Docker SDK nor C(requests) is used.
+  - One run of the module retries on the node itself, so a short loss of the connection costs nothing that was waited for.
+  - With O(checks[].state=healthy) Docker's own healthcheck interval is the floor. Where it is long, check the service itself
+    and use O(checks[].state=running) for its container.
+  - Ansible hides a password given as O(checks[].password) wherever the same letters occur in the result, also within other words.
+    O(checks[].password_file) avoids that.
+  - A regular expression that backtracks without end cannot be interrupted; keep them simple.
+attributes:
+  check_mode: {support: full, description: Probes every check once and reports what it found without failing.}
+  diff_mode: {support: N/A, description: Nothing is changed.}
+extends_documentation_fragment: [ansible.builtin.action_common_attributes]
+options:
+  checks:
+    description: What must hold. Together with O(checks_from) there must be between 1 and 200 checks.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description:
+          - Name of the check in messages and in the result, unique.
+          - Defaults to the type and the target, as in V(tcp:127.0.0.1:5432).
+        type: str
+      type:
+        description: What is probed.
+        type: str
+        required: true
+        choices: [http, tcp, postgres, redis, docker]
+      timeout:
+        description: Seconds from the start of the module after which this check has failed. Defaults to O(timeout), which also bounds it.
+        type: float
+      attempt_timeout:
+        description: Bound in seconds of one attempt of this check. Defaults to O(attempt_timeout).
+        type: float
+      stable_for:
+        description: Seconds for which this check must hold without a break. Defaults to O(stable_for).
+        type: float
+      state:
+        description:
+          - What is waited for. V(ready) (the default) and V(absent) are for all types but V(docker). A target is absent when connections
+            are refused or its host is unreachable; a failed name lookup or a timeout proves nothing.
+          - For V(docker), V(healthy) wants a passed healthcheck, V(running) a running container, V(auto) (the default) V(healthy) where
+            there is a healthcheck and V(running) elsewhere, V(exited) an end with one of O(checks[].exit_codes), V(absent) no container.
+        type: str
+        choices: [ready, absent, healthy, running, auto, exited]
+      container:
+        description:
+          - For V(docker), name or id of the container.
+          - For other types, the container behind the target. Its start, health and death wake the check at once, and when it
+            can never run again the check has failed.
+        type: str
+      optional:
+        description: The failure of this check is a warning.
+        type: bool
+        default: false
+      url:
+        description: For V(http), what to ask for. It holds no user and no password. Proxies from the environment are not used.
+        type: str
+      method:
+        description: For V(http), the method. Defaults to V(POST) with a O(checks[].body) and to V(GET) without.
+        type: str
+      headers:
+        description: For V(http), further request headers.
+        type: dict
+      body:
+        description: For V(http), the request body.
+        type: str
+      status:
+        description: For V(http), the accepted statuses, numbers or ranges. Defaults to V([200-299]).
+        type: list
+        elements: raw
+      json:
+        description: For V(http), what the JSON body must say. All must hold.
+        type: list
+        elements: dict
+        suboptions:
+          path:
+            description:
+              - Where in the document, as keys and list indices joined by dots, or as a list of them where a key itself holds dots.
+            type: raw
+            required: true
+          op:
+            description:
+              - How the found value is compared with O(checks[].json[].value).
+              - V(in) wants a list, V(regex) searches in a string, V(len) is the length of a string, list or object, V(exists)
+                takes V(true) (the default) or V(false).
+            type: str
+            choices: [eq, ne, in, regex, exists, lt, gt, len]
+            default: eq
+          value:
+            description: What is wanted.
+            type: raw
+      body_regex:
+        description: For V(http), a regular expression that must be found in the body.
+        type: str
+      max_body:
+        description: For V(http), the bytes of the body that are read. A longer one cannot be judged by O(checks[].json) and O(checks[].body_regex). Defaults to V(262144).
+        type: int
+      follow_redirects:
+        description: For V(http), follow up to five redirects to the same scheme, host and port. Defaults to V(none).
+        type: str
+        choices: [none, same_origin]
+      validate_certs:
+        description: For V(http), whether the server's certificate must be valid. Defaults to V(true).
+        type: bool
+      ca_path:
+        description: For V(http), file or directory of the certificate authorities to trust in place of the system's.
+        type: path
+      client_cert:
+        description: For V(http), file of the client certificate, and of its key if O(checks[].client_key) is not given.
+        type: path
+      client_key:
+        description: For V(http), file of the client certificate's key.
+        type: path
+      username:
+        description: For V(http), the user for basic authentication; for V(redis), the ACL user.
+        type: str
+      password:
+        description: Password for V(http), V(postgres) and V(redis). Prefer O(checks[].password_file).
+        type: str
+      password_file:
+        description: File on the managed node that holds the password; one newline at its end is ignored.
+        type: path
+      host:
+        description:
+          - For V(tcp), V(postgres) and V(redis), name or address of the host.
+          - With a leading slash, the path of a unix socket; for V(postgres) the directory that holds it.
+        type: str
+      port:
+        description: For V(tcp), V(postgres) and V(redis), the port. Defaults to V(5432) for V(postgres) and V(6379) for V(redis).
+        type: int
+      expect_regex:
+        description: For V(tcp), a regular expression that must be found in the first 4 KiB that the server sends.
+        type: str
+      hold:
+        description:
+          - For V(tcp), seconds for which the connection must stay open. A forwarder such as Docker's accepts connections for which
+            nobody listens, and closes them at once. Defaults to V(0.1).
+        type: float
+      user:
+        description: For V(postgres), the role. Defaults to V(postgres).
+        type: str
+      database:
+        description: For V(postgres), the database. The server's default is the role's name.
+        type: str
+      level:
+        description:
+          - For V(postgres), V(accepting) (the default) wants a server that takes logins, V(ready) logs in.
+        type: str
+        choices: [accepting, ready]
+      sslmode:
+        description: For V(postgres), whether to use TLS. As in libpq, none of them verifies the certificate. Defaults to V(prefer).
+        type: str
+        choices: [disable, prefer, require]
+      project:
+        description: For V(docker), a Compose project in place of O(checks[].container). All of its containers must be as wanted.
+        type: str
+      service:
+        description: For V(docker), only the containers of this service of O(checks[].project).
+        type: str
+      exit_codes:
+        description: For V(docker) with O(checks[].state=exited), the accepted exit codes. Defaults to V([0]).
+        type: list
+        elements: int
+      unhealthy_grace:
+        description:
+          - For V(docker), seconds for which a container may be unhealthy before that is a failure. V(auto) (the default) is one interval and
+            one timeout of its healthcheck, at least 5.
+        type: str
+      missing_grace:
+        description: For V(docker), seconds for which the container may be missing. Defaults to V(0).
+        type: float
+      started_after:
+        description: For V(docker), accept only a container that was started after this time (RFC 3339, or seconds since 1970).
+        type: str
+  checks_from:
+    description: A directory on the managed node. The lists in every C(*/checks.json) below it are added to O(checks).
+    type: path
+  timeout:
+    description: Seconds from the start of the module after which the wait has failed, for all checks together.
+    type: float
+    default: 300
+  attempt_timeout:
+    description: Bound in seconds of one attempt, from the name lookup to the last byte.
+    type: float
+    default: 5
+  interval:
+    description:
+      - The pause after an attempt is O(interval.ratio) times the time since the check last changed, not less than O(interval.min), not more than
+        O(interval.max), and at least ten times the CPU time of the attempt.
+    type: dict
+    default: {}
+    suboptions:
+      min: {description: Shortest pause in seconds., type: float, default: 0.02}
+      max: {description: Longest pause in seconds., type: float, default: 0.5}
+      ratio: {description: Part of the time waited., type: float, default: 0.02}
+  stable_for:
+    description: Seconds for which all checks must keep holding.
+    type: float
+    default: 0
+  fail_fast:
+    description: Stop at the first permanent failure; V(false) collects all of them.
+    type: bool
+    default: true
+  suspect_after:
+    description:
+      - Some failures are probably permanent, such as a wrong certificate or a name that does not resolve. Seconds for which one of them must last
+        unchanged, over at least three attempts, before it counts as permanent.
+    type: float
+    default: 15
+  max_restarts:
+    description: Restarts since the start of the module after which a container counts as looping.
+    type: int
+    default: 3
+  docker_host:
+    description: Where the Docker Engine listens, V(unix:///path) or V(tcp://host:port). Defaults to E(DOCKER_HOST) where that is set.
+    type: str
+    default: unix:///var/run/docker.sock
+  log_lines:
+    description: Lines of each failed container's log in the result.
+    type: int
+    default: 40
+  diagnostics_timeout:
+    description: Bound in seconds on collecting logs after a failure.
+    type: float
+    default: 3
+  redact:
+    description: Regular expressions of what to hide in messages and logs, in addition to what looks like a password, a token or a key.
+      Where one has a group named C(secret), only that group is hidden.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Wait for everything that the roles on this host declared
+  mlops.stack.wait_healthy:
+    checks_from: /opt/mlops
+
+- name: Wait for a database, a web service and its container
+  mlops.stack.wait_healthy:
+    timeout: 120
+    checks:
+      - type: postgres
+        host: 127.0.0.1
+        user: airflow
+        database: airflow
+        level: ready
+        password_file: /opt/mlops/infra/secrets/airflow
+      - name: web
+        type: http
+        url: http://127.0.0.1:8080/api/v2/monitor/health
+        container: airflow-webserver
+        json:
+          - {path: metadatabase.status, value: healthy}
+          - {path: scheduler.status, value: healthy}
+
+- name: Wait until a worker listens on its queue
+  mlops.stack.wait_healthy:
+    checks:
+      - type: http
+        url: http://127.0.0.1:5555/api/workers
+        json:
+          - path: [celery@worker-1, active_queues, 0, name]
+            value: default
+
+- name: Wait for the end of a one-shot container
+  mlops.stack.wait_healthy:
+    checks:
+      - {type: docker, container: migrate, state: exited}
+"""
+
+RETURN = r"""
+elapsed:
+  description: Seconds from the start of the module.
+  returned: always
+  type: float
+  sample: 12.417
+reason:
+  description:
+    - Why the wait ended, one of V(ready), V(timeout), V(permanent), V(interrupted).
+    - In check mode, V(pending) when something does not hold.
+  returned: always
+  type: str
+  sample: permanent
+failed_checks:
+  description: Names of the checks for which the wait failed.
+  returned: always
+  type: list
+  elements: str
+  sample: [web]
+msg:
+  description: What happened, and why.
+  returned: always
+  type: str
+  sample: "1 of 5 checks failed after 3.2 s: web: container web exited (3), restart policy 'no'; last: refused connect to 127.0.0.1:8080"
+checks:
+  description:
+    - Every check by name, with RV(ignore:state) (V(ready), V(pending) or V(failed)), RV(ignore:attempts), RV(ignore:ready_after),
+      RV(ignore:last) attempt, its RV(ignore:timeline) (one entry for each change of what was found), and RV(ignore:container).
+  returned: always
+  type: dict
+  sample:
+    web:
+      state: ready
+      attempts: 41
+      ready_after: 12.1
+      last: {at: 12.1, class: ready, code: ok, detail: "200", took_ms: 4.0}
+      timeline:
+        - {at: 0.0, class: transient, code: refused, detail: "connect to 127.0.0.1:8080: Connection refused", count: 31}
+        - {at: 12.1, class: ready, code: ok, detail: "200", count: 1}
+docker:
+  description: The API version spoken, whether events came (V(live)) or containers were polled, and how often the stream broke.
+  returned: when a check has to do with a container
+  type: dict
+  sample: {api: "1.41", events: live, gaps: 0}
+"""
+
+import time
+
+# Taken before the imports that follow, so that the deadline counts from the module's start.
+BEGAN = time.monotonic()
+
+from ansible.module_utils.basic import AnsibleModule, env_fallback
+
+from ansible_collections.mlops.stack.plugins.module_utils._wait_run import wait, without_secrets
+from ansible_collections.mlops.stack.plugins.module_utils._wait_spec import CHECK_SPEC, BadChecks
+
+INTERVAL_SPEC = {
+    "min": {"type": "float", "default": 0.02},
+    "max": {"type": "float", "default": 0.5},
+    "ratio": {"type": "float", "default": 0.02},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "checks": {"type": "list", "elements": "dict", "options": CHECK_SPEC, "default": []},
+            "checks_from": {"type": "path"},
+            "timeout": {"type": "float", "default": 300},
+            "attempt_timeout": {"type": "float", "default": 5},
+            "interval": {"type": "dict", "options": INTERVAL_SPEC, "default": {}},
+            "stable_for": {"type": "float", "default": 0},
+            "fail_fast": {"type": "bool", "default": True},
+            "suspect_after": {"type": "float", "default": 15},
+            "max_restarts": {"type": "int", "default": 3},
+            "docker_host": {
+                "type": "str",
+                "default": "unix:///var/run/docker.sock",
+                "fallback": (env_fallback, ["DOCKER_HOST"]),
+            },
+            "log_lines": {"type": "int", "default": 40},
+            "diagnostics_timeout": {"type": "float", "default": 3},
+            "redact": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            # The action plugin runs a long wait in slices and hands the state from one to the next.
+            "_slice": {"type": "float"},
+            "_state": {"type": "dict"},
+        },
+        supports_check_mode=True,
+    )
+    shown = {"module_args": without_secrets(module.params)}
+    try:
+        ended = wait(module.params, module.check_mode, BEGAN)
+    except BadChecks as exc:
+        module.fail_json(msg="; ".join(exc.problems), invocation=shown)
+    for text in ended.result.pop("warnings"):
+        module.warn(text)
+    finish = module.fail_json if ended.failed else module.exit_json
+    finish(changed=False, invocation=shown, **ended.result)
+
+
+if __name__ == "__main__":
+    main()

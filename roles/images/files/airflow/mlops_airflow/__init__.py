@@ -1,0 +1,1 @@
+"""What this image adds to Airflow: waiting for its database, initialising it, and cheap health checks."""
