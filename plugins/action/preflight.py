@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from ansible.plugins.action import ActionBase
 
-ON_HOST = ("project", "state_path", "ports", "min_free_mib", "settled_free_mib")
+ON_HOST = ("project", "state_path", "ports", "min_free_mib")
 
 
 def variable_problems(choices):

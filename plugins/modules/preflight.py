@@ -30,8 +30,10 @@ options:
       name: {description: Variable that sets the port., type: str, required: true}
       address: {description: Address it is bound to., type: str, required: true}
       port: {description: Port number., type: int, required: true}
-  min_free_mib: {description: Free space wanted where the Engine keeps its data, in MiB., type: int, default: 0}
-  settled_free_mib: {description: The same for a host that holds the stack already., type: int, default: 0}
+  min_free_mib:
+    description: Free space wanted where the Engine keeps its data, in MiB; at most 1024 on a host that holds the stack already.
+    type: int
+    default: 0
   choices:
     description: Variables with a closed set of values, as C(name), C(value) and C(choices). Used on the controller.
     type: list
@@ -81,6 +83,8 @@ import socket
 from ansible.module_utils.basic import AnsibleModule
 
 ENGINE_DATA = "/var/lib/docker"
+# MiB that a host needs whose images and volumes are there.
+SETTLED = 1024
 
 
 def port_problem(wanted, ours):
@@ -150,7 +154,6 @@ def main():
                 "port": {"type": "int", "required": True},
             }},
             "min_free_mib": {"type": "int", "default": 0},
-            "settled_free_mib": {"type": "int", "default": 0},
             "choices": {"type": "list", "elements": "dict", "default": []},
             "files": {"type": "list", "elements": "dict", "default": []},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
@@ -171,7 +174,7 @@ def main():
     ours = host.docker("ps", "--filter", host.filter, "--format", "{{.Ports}}") or ""
     problems += [problem for problem in (port_problem(port, ours) for port in wanted["ports"]) if problem]
     free, where = free_mib(ENGINE_DATA)
-    need = wanted["settled_free_mib"] if data else wanted["min_free_mib"]
+    need = min(wanted["min_free_mib"], SETTLED) if data else wanted["min_free_mib"]
     if free < need:
         problems.append("%d MiB are free in %s and %d are needed; make room (docker system prune) or set mlops_min_free_mib" % (free, where, need))
     module.exit_json(changed=False, problems=problems, remembered=remembered, data=data)

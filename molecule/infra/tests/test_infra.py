@@ -44,8 +44,7 @@ def test_password_changed_by_hand_is_brought_back(on_host):
         superuser.execute("ALTER ROLE mlflow PASSWORD 'by hand'")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         connect("mlflow")
-    run = play()
-    assert run.returncode == 0, run.stdout
+    play()
     connect("mlflow").close()
 
 

@@ -1,9 +1,12 @@
-"""Logs the models that the tests serve; run by the model runtime's Python against MLFLOW_TRACKING_URI.
+"""Logs the models that the tests serve, or with a number N only the first N versions of `steps`.
+
+Run by the model runtime's Python against MLFLOW_TRACKING_URI.
 
 The Python models are pickled by value, because this file is the main program: the service never imports it.
 """
 
 import os
+import sys
 import time
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -106,6 +109,8 @@ def main():
     mlflow.set_experiment("fixtures")
     for number in (1, 2, 3, 4):
         log(sklearn_version, "steps", 1000 * number)
+        if sys.argv[1:] == [str(number)]:
+            return
     log(python_version, "steps", Slow())  # 5
     log(python_version, "steps", Broken())  # 6
     log(python_version, "steps", FailsOnce())  # 7

@@ -48,11 +48,14 @@ def venv(name: str) -> Path:
     digest = hashlib.sha256(lock.read_bytes() + base.encode()).hexdigest()[:12]
     folder = CACHE / f"{name}-{digest}"
     if not (folder / "complete").exists():
-        uv = str(Path(sys.executable).with_name("uv"))
-        environ = os.environ | {"UV_SYSTEM_CERTS": "1"}
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", base, folder], check=True, env=environ)
-        install = [uv, "pip", "install", "--quiet", "--python", folder / "bin/python", "--require-hashes"]
-        subprocess.run([*install, "--compile-bytecode", "--requirement", lock], check=True, env=environ)
+        uv = Path(sys.executable).with_name("uv")
+        # sync installs what the lock lists and nothing that its packages ask for besides: some of that is left out.
+        create = [uv, "venv", "--clear", "--python", base, folder]
+        install = [uv, "pip", "sync", "--python", folder / "bin/python", "--require-hashes", "--compile-bytecode", lock]
+        for step in (create, install):
+            done = subprocess.run(step, env=os.environ | {"UV_SYSTEM_CERTS": "1"}, capture_output=True, text=True)
+            if done.returncode != 0:
+                raise RuntimeError(f"{name}: {done.stderr}")
         (folder / "complete").touch()
     return folder / "bin"
 

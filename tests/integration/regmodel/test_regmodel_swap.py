@@ -1,6 +1,7 @@
 """The alias moves, fails, disappears; MLflow goes and comes back. Clients notice only what they should."""
 
 import http.server
+import socket
 import threading
 import time
 
@@ -186,6 +187,18 @@ class Impostor(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def test_an_mlflow_that_never_answers_is_said_and_holds_nothing_up(start):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        limits = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+        service = start(uri, ready=False, **limits)
+        wait_for(lambda: "timed out" in service.get("/ready").json()["detail"])
+        assert service.get("/ready").json()["detail"].startswith("MLflow unreachable: 127.0.0.1:")
+        started = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - started < 2
+
+
 def test_mlflow_may_go_away_come_back_or_be_replaced_by_nonsense(tmp_path, start):
     server = Mlflow(tmp_path)
     # Retries would only slow the impostor's round down.
@@ -198,7 +211,7 @@ def test_mlflow_may_go_away_come_back_or_be_replaced_by_nonsense(tmp_path, start
 
         server.start()
         wait_for(lambda: early.get("/ready").json()["detail"] == "no such registered model: steps")
-        log_models(server.uri)
+        log_models(server.uri, "2")
         server.set_alias("steps", 1)
         early.wait_ready()
 

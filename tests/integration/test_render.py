@@ -1,0 +1,146 @@
+"""Every role's files, rendered for one host and for three."""
+
+import json
+import pathlib
+import stat
+import subprocess
+
+import pytest
+import yaml
+from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+ONE = {"hosts": {"one": LOCAL}, "children": {group: {"hosts": {"one": {}}} for group in ("infra", "mlflow", "regmodel", "airflow", "airflow_worker")}}
+THREE = {
+    "hosts": {f"h{number}": {**LOCAL, "mlops_address": f"10.0.0.{number}"} for number in (1, 2, 3)},
+    "children": {"infra": {"hosts": {"h1": {}}}, "airflow": {"hosts": {"h1": {}}}, "mlflow": {"hosts": {"h2": {}}, "vars": {}},
+                 "regmodel": {"hosts": {"h2": {}}}, "airflow_worker": {"hosts": {"h2": {}, "h3": {}}}},
+    "vars": {"infra_postgres_port": 15432},
+}
+
+
+def render(tmp_path, inventory, *arguments):
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": inventory}))
+    return subprocess.run(
+        ["ansible-playbook", "-i", str(tmp_path / "hosts.yml"), str(ROOT / "tests/integration/render.yml"), "-e", f"render_to={tmp_path}", *arguments],
+        cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+
+
+def rendered_once(tmp_path_factory, name, inventory):
+    path = tmp_path_factory.mktemp(name)
+    done = render(path, inventory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return path
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    return rendered_once(tmp_path_factory, "one", ONE)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    return rendered_once(tmp_path_factory, "three", THREE)
+
+
+@pytest.fixture(params=["one", "three"])
+def rendered(request):
+    return request.getfixturevalue(request.param)
+
+
+def services(path, host):
+    return {name: service for file in sorted((path / host).glob("*/services.yaml")) for name, service in yaml.safe_load(file.read_text())["services"].items()}
+
+
+def env(path, name):
+    return from_dotenv((path / name).read_text())
+
+
+def test_compose_takes_each_project(rendered):
+    for project in rendered.glob("*/compose.yaml"):
+        subprocess.run(["docker", "compose", "--project-directory", project.parent, "config", "--quiet"], check=True)
+
+
+def test_a_second_rendering_changes_nothing(rendered):
+    inventory = yaml.safe_load((rendered / "hosts.yml").read_text())["all"]
+    done = render(rendered, inventory)
+    assert done.returncode == 0 and "changed=0" in done.stdout and "changed=1" not in done.stdout, done.stdout
+
+
+def test_every_service_has_what_all_must_have(rendered):
+    for host in (path.parent.name for path in rendered.glob("*/compose.yaml")):
+        for name, service in services(rendered, host).items():
+            assert service["restart"] == "unless-stopped", name
+            assert service["pull_policy"] == "never", name
+            assert service["cap_drop"] == ["ALL"], name
+            assert "no-new-privileges:true" in service["security_opt"], name
+            assert service["pids_limit"] and service["mem_limit"] and service["stop_grace_period"], name
+            assert service["logging"]["options"]["max-size"], name
+            assert service["healthcheck"]["test"], name
+            assert not str(service["user"]).startswith(("0", "root")), name
+            assert service["image"].startswith("mlops/"), name
+
+
+def test_no_secret_stands_in_a_file_that_others_may_read(rendered):
+    secrets = [path.read_text().strip() for path in (rendered / "secrets/generated").iterdir()]
+    assert len(secrets) >= 6
+    for host in rendered.glob("*/compose.yaml"):
+        for path in host.parent.rglob("*"):
+            if path.is_file() and "secrets" not in path.relative_to(rendered).parts:
+                text = path.read_text(errors="replace")
+                assert not any(secret in text for secret in secrets), path
+            elif path.is_file():
+                assert stat.S_IMODE(path.stat().st_mode) == 0o400, path
+
+
+def test_generated_secrets_are_for_the_user_alone(rendered):
+    for path in (rendered / "secrets/generated").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_one_host_meets_by_name_and_publishes_on_loopback(one):
+    found = env(one, "one/mlflow/mlflow.env")
+    assert found["MLFLOW_BACKEND_STORE_URI"] == "postgresql+psycopg://mlflow@postgres-airflow:5432/mlflow"
+    airflow = env(one, "one/airflow/airflow.env")
+    assert airflow["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+    assert airflow["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://airflow-webserver:8080/execution/"
+    ports = [port for service in services(one, "one").values() for port in service.get("ports", [])]
+    assert ports and all(port.startswith("127.0.0.1:") for port in ports)
+    # The seed's login holds while every port is on loopback.
+    assert (one / "one/airflow/secrets/airflow_admin_password").read_text() == "admin"
+
+
+def test_three_hosts_meet_by_address_and_published_port(three):
+    assert sorted(path.parent.name for path in three.glob("*/compose.yaml")) == ["h1", "h2", "h3"]
+    assert env(three, "h2/mlflow/mlflow.env")["MLFLOW_BACKEND_STORE_URI"] == "postgresql+psycopg://mlflow@10.0.0.1:15432/mlflow"
+    for host in ("h2", "h3"):
+        airflow = env(three, host + "/airflow/airflow.env")
+        assert airflow["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://10.0.0.1:8081/execution/"
+        assert list(services(three, host))[0] == "airflow-worker"
+    assert env(three, "h3/airflow/airflow.env")["MLFLOW_TRACKING_URI"] == "http://10.0.0.2:5000"
+    # On h2 both are on one host and meet by name.
+    assert env(three, "h2/airflow/airflow.env")["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+    keys = {host: (three / host / "airflow/secrets/airflow_fernet_key").read_text() for host in ("h1", "h2", "h3")}
+    assert len(set(keys.values())) == 1
+    assert (three / "h1/airflow/secrets/airflow_admin_password").read_text() != "admin"
+    assert not (three / "h3/airflow/secrets/airflow_admin_password").exists()
+    worker = next(check for check in json.loads((three / "h3/airflow/checks.json").read_text()) if check["name"] == "airflow-worker")
+    assert worker["url"].startswith("http://10.0.0.1:5555/")
+
+
+def test_a_changed_secret_changes_only_the_services_that_read_it(one):
+    before = services(one, "one")
+    assert render(one, ONE, "-e", "airflow_redis_password=another-one").returncode == 0
+    after = services(one, "one")
+    assert {name for name in before if before[name] != after[name]} == {"airflow-webserver", "airflow-scheduler", "airflow-worker", "flower"}
+
+
+def test_a_missing_group_names_the_variable_to_set(tmp_path):
+    inventory = {"hosts": {"one": LOCAL}, "children": {"mlflow": {"hosts": {"one": {}}}}}
+    done = render(tmp_path, inventory)
+    assert done.returncode != 0
+    assert "no host is in group infra" in done.stdout + done.stderr
+    done = render(tmp_path, inventory, "-e", "mlflow_db_host=db.internal", "-e", "mlflow_db_port=5432")
+    assert done.returncode == 0, done.stdout
+    assert "@db.internal:5432/" in env(tmp_path, "one/mlflow/mlflow.env")["MLFLOW_BACKEND_STORE_URI"]

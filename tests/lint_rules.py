@@ -1,0 +1,134 @@
+"""The project's own static rules: how roles wait, what they declare, and how large a file may grow."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# wait_healthy is how this project waits; these wait by the clock or for a port that says nothing.
+TASK_KEYWORDS = {"until", "retries", "delay"}
+MODULES = {"pause", "wait_for", "wait_for_connection"}
+TASK_LISTS = ("tasks", "pre_tasks", "post_tasks", "handlers", "block", "rescue", "always")
+LARGEST = [  # first pattern that matches; lines
+    ("molecule/*/molecule.yml", 15),
+    ("roles/*/defaults/main.yml", 50),
+    ("roles/*/tasks/main.yml", 60),
+    ("*.py", 350), ("*.yml", 350), ("*.j2", 350), ("*.yaml", 350),
+]
+LEFT_OPEN = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with Ansible's own tags read as plain values."""
+
+
+for tag in ("!unsafe", "!vault"):
+    Loader.add_constructor(tag, lambda loader, node: loader.construct_scalar(node))
+
+
+def load(path: pathlib.Path) -> Any:
+    return yaml.load(path.read_text(), Loader)
+
+
+def files() -> list[pathlib.Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True)
+    paths = (ROOT / name for name in listed.stdout.split("\0") if name)
+    return sorted(path for path in paths if path.is_file() and not path.is_symlink())
+
+
+def tasks_in(entries: Any) -> Iterator[dict[str, Any]]:
+    """Every task of a play or task list, blocks unfolded."""
+    for entry in entries or []:
+        if isinstance(entry, dict):
+            yield entry
+            for key in TASK_LISTS:
+                yield from tasks_in(entry.get(key))
+
+
+def fixed_waits(paths: list[pathlib.Path]) -> Iterator[str]:
+    for path in paths:
+        inside = path.relative_to(ROOT).parts
+        if path.suffix not in (".yml", ".yaml") or not (inside[0] == "playbooks" or (inside[0] == "roles" and inside[2] in ("tasks", "handlers"))):
+            continue
+        for task in tasks_in(load(path)):
+            names = {key.rpartition(".")[2] for key in task}
+            for word in sorted((names & MODULES) | (TASK_KEYWORDS & task.keys())):
+                yield f"{path.relative_to(ROOT)}: task {task.get('name')!r} uses {word}; wait with mlops.stack.wait_healthy"
+        if re.search(r"\bsleep\b", re.sub(r"#.*", "", path.read_text())):
+            yield f"{path.relative_to(ROOT)}: sleep; wait with mlops.stack.wait_healthy"
+
+
+def differences(role: pathlib.Path) -> Iterator[str]:
+    """Where a role's argument specs and its defaults do not say the same."""
+    specs = load(role / "meta" / "argument_specs.yml")["argument_specs"]
+    defaults: dict[str, Any] = {}
+    for path in sorted([*role.glob("defaults/main.yml"), *role.glob("defaults/main/*.yml")]):
+        defaults.update(load(path) or {})
+    defaults = {name: value for name, value in defaults.items() if not name.startswith("__")}
+    options: dict[str, dict[str, Any]] = {}
+    for entry in specs.values():
+        options.update(entry.get("options", {}))
+    for name in sorted(defaults.keys() - options.keys()):
+        yield f"{name} is in defaults and in no argument spec"
+    for name, option in sorted(options.items()):
+        if option.get("required"):
+            if name in defaults:
+                yield f"{name} is required by its argument spec and has a default"
+        elif name not in defaults:
+            yield f"{name} is in the argument specs and not in defaults"
+        elif "{{" in str(defaults[name]):
+            if "default" in option:
+                yield f"{name} is computed in defaults; its argument spec cannot give a default"
+        elif option.get("default") != defaults[name]:
+            yield f"{name} is {defaults[name]!r} in defaults and {option.get('default')!r} in its argument spec"
+
+
+def role_rules() -> Iterator[str]:
+    for role in sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir()):
+        missing = [name for name in ("README.md", "meta/argument_specs.yml", "meta/main.yml", "defaults/main.yml", "tasks/main.yml")
+                   if not (role / name).exists() and not (role / name).with_suffix("").is_dir()]
+        yield from (f"roles/{role.name}: {name} is missing" for name in missing)
+        if "meta/argument_specs.yml" not in missing:
+            yield from (f"roles/{role.name}: {difference}" for difference in differences(role))
+
+
+def scenario_rules() -> Iterator[str]:
+    """A scenario without tests would pass without a word."""
+    for scenario in sorted(path.parent for path in ROOT.glob("molecule/*/molecule.yml")):
+        if not (scenario / "converge.yml").is_file():
+            yield f"molecule/{scenario.name}: converge.yml is missing"
+        if not list(scenario.glob("tests/test_*.py")):
+            yield f"molecule/{scenario.name}: no tests/test_*.py"
+
+
+def text_rules(paths: list[pathlib.Path]) -> Iterator[str]:
+    for path in paths:
+        name = path.relative_to(ROOT)
+        limit = next((lines for pattern, lines in LARGEST if name.match(pattern)), None)
+        try:
+            lines = path.read_text().splitlines()
+        except UnicodeDecodeError:
+            continue
+        if limit and len(lines) > limit:
+            yield f"{name}: {len(lines)} lines; at most {limit}"
+        if path != pathlib.Path(__file__).resolve():
+            yield from (f"{name}:{number}: left open: {line.strip()[:80]}" for number, line in enumerate(lines, 1) if LEFT_OPEN.search(line))
+
+
+def main() -> int:
+    paths = files()
+    found = [*fixed_waits(paths), *role_rules(), *scenario_rules(), *text_rules(paths)]
+    print("\n".join(found) or "lint_rules: nothing found")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
