@@ -27,7 +27,7 @@ $(VENV)/.tests: $(VENV)/.controller tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --requirement tests/requirements.txt
 	touch $@
 
-up: setup ## Bring up the whole stack on this machine (ARGS="-e with_monitoring=true")
+up: setup ## Bring up the whole stack on this machine
 	$(PLAYBOOK) site.yml $(ARGS)
 
 smoke: setup ## Prove that the platform works: train, register, serve, predict

@@ -74,7 +74,8 @@ def collect(watch: DockerWatch, targets: list[Target], redact: Redact, log_lines
             raise answer
         index, tail, error = answer
         missing.discard(index)
-        wanted[index][0]["log_tail"] = [redact(line)[:LINE_CHARS] for line in tail]
+        # In one piece, for a private key has several lines.
+        wanted[index][0]["log_tail"] = [line[:LINE_CHARS] for line in redact("\n".join(tail)).splitlines()]
         wanted[index][0]["log_error"] = error
     for index in missing:
         wanted[index][0].update(log_tail=[], log_error=f"the log could not be read within {bound:g} s")

@@ -14,12 +14,13 @@ HIDDEN = "********"
 # Shorter values occur in plain words; hiding them there would hide the cause.
 MIN_SECRET = 6
 
+# Every repeat before a fixed word is bounded, so that a line of megabytes costs linear time.
 _BUILT_IN = (
-    r"(?i)\b(?:[\w-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|fernet[_-]?key))"
-    r"[\"']?\s*[=:]\s*[\"']?(?P<secret>[^\s\"',;&]+)",
-    r"(?i)\b(?:bearer|basic)\s+(?P<secret>[A-Za-z0-9._~+/=-]{8,})",
-    r"(?i)[a-z][a-z0-9+.-]*://[^\s/:@]*:(?P<secret>[^\s/@]+)@",
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<secret>.*?)(?:-----END|$)",
+    r"(?i)\b[\w-]{0,40}(?:password|passwd|passphrase|secret|token|(?:api|access|private|fernet)[_-]?key)"
+    r"[\"']?\s{0,4}[=:]\s{0,4}[\"']?(?P<secret>[^\s\"',;&]+)",
+    r"(?i)\b(?:bearer|basic)\s{1,4}(?P<secret>[A-Za-z0-9._~+/=-]{8,})",
+    r"(?i)\b[a-z][a-z0-9+.-]{0,20}://[^\s/:@]{0,100}:(?P<secret>[^\s/@]{1,200})@",
+    r"(?s)-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?P<secret>.*?)(?:-----END|\Z)",
 )
 
 
@@ -30,7 +31,7 @@ class Redactor:
         self._patterns = [re.compile(pattern) for pattern in _BUILT_IN]
         for pattern in patterns:
             try:
-                self._patterns.append(re.compile(pattern))
+                self._patterns.append(re.compile(pattern, re.MULTILINE))
             except re.error as exc:
                 raise ValueError(f"redact {pattern!r}: {exc}") from exc
         values = sorted({value for value in secrets if len(value) >= MIN_SECRET}, key=len, reverse=True)

@@ -4,6 +4,8 @@ import psycopg
 import pytest
 import redis
 from conftest import eventually, play, secret
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 DATABASES = ["airflow", "mlflow"]
 
@@ -16,7 +18,8 @@ def connect(user: str, password: str | None = None, database: str | None = None)
 
 
 def broker(**options) -> redis.Redis:
-    return redis.Redis("127.0.0.1", decode_responses=True, **options)
+    # Without retries: a refused password is refused at once.
+    return redis.Redis("127.0.0.1", decode_responses=True, retry=Retry(NoBackoff(), 0), **options)
 
 
 @pytest.mark.parametrize("name", DATABASES)

@@ -12,7 +12,9 @@ def log_models(uri, *options):
     """Log the models of regmodel_fixture_models.py."""
     script = Path(__file__).with_name("regmodel_fixture_models.py")
     env = os.environ | {"MLFLOW_TRACKING_URI": uri, "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([str(venv("runtime") / "python"), str(script), *options], env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        [str(venv("runtime") / "python"), str(script), *options], env=env, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -85,7 +85,10 @@ class FailsOnce(PythonModel):
 def sklearn_version(name, offset, **options):
     """y = a + 2 b + offset, exactly: a prediction tells which version made it."""
     model = LinearRegression().fit(ROWS, ROWS["a"] + 2 * ROWS["b"] + offset)
-    options = {"signature": infer_signature(ROWS, pandas.DataFrame({"y": [0.0]})), "input_example": ROWS.head(1)} | options
+    options = {
+        "signature": infer_signature(ROWS, pandas.DataFrame({"y": [0.0]})),
+        "input_example": ROWS.head(1),
+    } | options
     mlflow.log_metric("offset", offset)
     mlflow.sklearn.log_model(model, name="model", registered_model_name=name, pip_requirements=REQUIREMENTS, **options)
 

@@ -32,10 +32,16 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlop
 def python313() -> str:
     """The images' Python: $MLOPS_TEST_PYTHON313, or one found in the usual places."""
     named = os.environ.get("MLOPS_TEST_PYTHON313")
-    found = [named] if named else [shutil.which("python3.13"), *map(str, Path.home().glob(".pyenv/versions/3.13.*/bin/python"))]
+    found = (
+        [named]
+        if named
+        else [shutil.which("python3.13"), *map(str, Path.home().glob(".pyenv/versions/3.13.*/bin/python"))]
+    )
     for candidate in filter(None, found):
         # A version manager's shim may lie in PATH without a Python behind it.
-        probe = subprocess.run([candidate, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True)
+        probe = subprocess.run(
+            [candidate, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True
+        )
         if probe.stdout.strip() == "(3, 13)":
             return candidate
     raise RuntimeError(f"no Python 3.13 among {found}: install it, or name it in MLOPS_TEST_PYTHON313")

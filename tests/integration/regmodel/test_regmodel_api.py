@@ -95,7 +95,14 @@ def test_every_type_reaches_the_model_as_its_signature_says(models, start):
     dtypes = dict(pair.split(":") for pair in first.split("|")[0].split(","))
     assert dtypes.pop("string") in ("object", "str")
     assert dtypes.pop("datetime").startswith("datetime64")
-    assert dtypes == {"boolean": "bool", "integer": "int32", "long": "int64", "float": "float32", "double": "float64", "maybe": "float64"}
+    assert dtypes == {
+        "boolean": "bool",
+        "integer": "int32",
+        "long": "int64",
+        "float": "float32",
+        "double": "float64",
+        "maybe": "float64",
+    }
     for value in ("True", "-5", str(2**60), "0.5", "2.0", "é", "2026-01-02 03:04:05", "None"):
         assert f"'{value}'" in first
     assert "'1.5'" in second
@@ -105,7 +112,11 @@ def test_every_type_reaches_the_model_as_its_signature_says(models, start):
 def test_a_model_that_fails_answers_500_for_that_request_only(models, start):
     models.set_alias("fragile", 1)
     service = start(models.uri, "fragile")
-    for value, text in ((-1, "RuntimeError: negative age"), (-2, "predicted nan for row 0"), (-3, "1 predictions for 2 rows")):
+    for value, text in (
+        (-1, "RuntimeError: negative age"),
+        (-2, "predicted nan for row 0"),
+        (-3, "1 predictions for 2 rows"),
+    ):
         answer = service.predict([{"a": value, "b": 0}] * 2)
         assert answer.status_code == 500
         assert text in answer.json()["detail"]
@@ -131,14 +142,19 @@ def test_the_model_is_described(service, models):
 
 
 def test_metrics_tell_requests_versions_and_times(service):
-    before = {name: service.metric(name) or 0 for name in ('regmodel_predict_requests_total{status="422"}', "regmodel_predict_rows_total")}
+    before = {
+        name: service.metric(name) or 0
+        for name in ('regmodel_predict_requests_total{status="422"}', "regmodel_predict_rows_total")
+    }
     service.predict([GOOD, GOOD])
     service.predict([])
     for name, value in before.items():
         assert service.metric(name) == value + (1 if "422" in name else 2)
     text = service.get("/metrics").text
     assert "# TYPE regmodel_predict_duration_seconds histogram" in text
-    answers = sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("regmodel_predict_requests_total"))
+    answers = sum(
+        float(line.split()[-1]) for line in text.splitlines() if line.startswith("regmodel_predict_requests_total")
+    )
     assert service.metric("regmodel_predict_duration_seconds_count") == answers
     assert service.metric("regmodel_model_loaded") == 1
     assert service.metric("regmodel_model_version") == service.metric("regmodel_alias_version") == 1

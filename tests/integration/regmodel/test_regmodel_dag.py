@@ -8,18 +8,16 @@ import pytest
 from regmodel_harness import DAGS, venv
 
 READ = """
-import json, sys, time
+import json, sys
 from airflow.dag_processing.dagbag import DagBag
-started = time.monotonic()
+before = set(sys.modules)
 bag = DagBag(sys.argv[1])
-seconds = time.monotonic() - started
 (dag,) = bag.dags.values()
 print("RESULT" + json.dumps({
     "errors": bag.import_errors,
     "files": [one.file for one in bag.dagbag_stats],
-    "seconds": seconds,
     "dag": dag.dag_id,
-    "schedule": str(dag.timetable.summary),
+    "schedule": dag.schedule,
     "catchup": dag.catchup,
     "max_active_runs": dag.max_active_runs,
     "doc": dag.doc_md,
@@ -28,7 +26,7 @@ print("RESULT" + json.dumps({
     "schemas": {name: dag.params.get_param(name).schema for name in dag.params},
     "tasks": {one.task_id: [sorted(one.upstream_task_ids), one.python, one.execution_timeout.total_seconds()]
               for one in dag.tasks},
-    "heavy": sorted({"mlflow", "sklearn", "pandas", "numpy"} & set(sys.modules)),
+    "heavy": sorted({"mlflow", "sklearn", "pandas", "numpy"} & (set(sys.modules) - before)),
 }))
 """
 
@@ -36,6 +34,8 @@ RUN = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
 dag = DagBag(sys.argv[1]).dags["train_regmodel"]
+for task in dag.tasks:
+    task.retries = 0
 run = dag.test(run_conf=json.loads(sys.argv[2]))
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
@@ -62,7 +62,11 @@ def airflow(tmp_path_factory):
 
     def run(script, *arguments, **environ):
         done = subprocess.run(
-            [python, "-c", script, str(DAGS), *arguments], env=env | environ, capture_output=True, text=True, timeout=240
+            [python, "-c", script, str(DAGS), *arguments],
+            env=env | environ,
+            capture_output=True,
+            text=True,
+            timeout=240,
         )
         log = done.stdout + done.stderr
         assert done.returncode == 0, log
@@ -72,12 +76,12 @@ def airflow(tmp_path_factory):
     return run
 
 
-def test_the_dag_is_read_quickly_and_declares_what_it_should(airflow):
+def test_the_dag_is_read_without_the_libraries_of_its_tasks_and_declares_what_it_should(airflow):
     dag, _ = airflow(READ)
     assert dag["errors"] == {}
     assert [file.rpartition("/")[2] for file in dag["files"]] == ["train_regmodel.py"]
     assert dag["dag"] == "train_regmodel"
-    assert (dag["schedule"], dag["catchup"], dag["max_active_runs"]) == ("None", False, 1)
+    assert (dag["schedule"], dag["catchup"], dag["max_active_runs"]) == (None, False, 1)
     assert "promote" in dag["doc"]
     assert "regmodel" in dag["tags"]
     assert dag["params"]["model_name"] == "regmodel"

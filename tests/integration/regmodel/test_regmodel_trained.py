@@ -36,7 +36,10 @@ def test_a_better_version_is_promoted_a_worse_one_kept_back_and_a_tie_goes_to_th
     assert mlflow.alias("regmodel") == "1"
     tags = mlflow.version("regmodel", 2)["tags"]
     assert tags["promotion.decision"].startswith("kept back: worse")
-    assert (float(tags["promotion.rmse"]), float(tags["promotion.previous_rmse"])) == (worse["rmse"], worse["previous_rmse"])
+    assert (float(tags["promotion.rmse"]), float(tags["promotion.previous_rmse"])) == (
+        worse["rmse"],
+        worse["previous_rmse"],
+    )
 
     tie = result(train(mlflow.uri, "--random-state", "7"))
     assert (tie["version"], tie["promoted"], tie["previous_version"]) == ("3", True, "1")
@@ -50,7 +53,11 @@ def test_a_better_version_is_promoted_a_worse_one_kept_back_and_a_tie_goes_to_th
 
     run = mlflow.call("GET", "runs/get", run_id=worse["run_id"])["run"]["data"]
     parameters = {one["key"]: one["value"] for one in run["params"]}
-    assert (parameters["estimator"], parameters["n_estimators"], parameters["test_rows"]) == ("gradient_boosting", "5", "111")
+    assert (parameters["estimator"], parameters["n_estimators"], parameters["test_rows"]) == (
+        "gradient_boosting",
+        "5",
+        "111",
+    )
 
 
 def test_a_repeated_training_makes_nothing_twice(mlflow):
@@ -113,7 +120,13 @@ def test_importing_the_training_needs_no_library_of_its_own():
     """What reads the package for its names (an orchestrator, --help) has none of the ML libraries."""
     code = "import sys, regmodel_training; print(sorted({'mlflow', 'sklearn', 'pandas', 'numpy'} & set(sys.modules)))"
     python = venv("runtime") / "python"
-    done = subprocess.run([python, "-c", code], env={"PYTHONPATH": str(DAGS)}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [python, "-c", code],
+        env={"PYTHONPATH": str(DAGS), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == "[]"
 
 

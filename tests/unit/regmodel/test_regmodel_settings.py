@@ -14,7 +14,9 @@ def test_defaults():
 
 
 def test_an_empty_variable_counts_as_absent():
-    empty = dict.fromkeys(("REGMODEL_MODEL_NAME", "REGMODEL_POLL_SECONDS", "REGMODEL_PORT", "REGMODEL_API_KEY_FILE"), "")
+    empty = dict.fromkeys(
+        ("REGMODEL_MODEL_NAME", "REGMODEL_POLL_SECONDS", "REGMODEL_PORT", "REGMODEL_API_KEY_FILE"), ""
+    )
     assert settings_from_env(URI | empty) == settings_from_env(URI)
 
 

@@ -46,7 +46,11 @@ PARAMS = {
     ),
     "max_depth": Param(2, type="integer", minimum=1, maximum=20, description="gradient_boosting: depth of a tree"),
     "random_state": Param(
-        0, type="integer", minimum=0, maximum=4294967295, description="Seed of the estimator; the held-out rows are fixed"
+        0,
+        type="integer",
+        minimum=0,
+        maximum=4294967295,
+        description="Seed of the estimator; the held-out rows are fixed",
     ),
 }
 

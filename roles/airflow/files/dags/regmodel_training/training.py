@@ -58,8 +58,9 @@ def train(settings: Settings, key: str) -> dict[str, Any]:
 def _find(client: MlflowClient, settings: Settings, key: str) -> dict[str, Any] | None:
     versions = client.search_model_versions(f"name = '{settings.model_name}' and tags.`{KEY_TAG}` = '{key}'")
     for found in sorted(versions, key=lambda version: int(version.version)):
-        metrics = client.get_run(found.run_id).data.metrics
-        return {"run_id": found.run_id, "version": str(found.version), **_scores(metrics)}
+        if found.run_id:
+            metrics = client.get_run(found.run_id).data.metrics
+            return {"run_id": found.run_id, "version": str(found.version), **_scores(metrics)}
     return None
 
 
@@ -76,7 +77,9 @@ def _train(settings: Settings, key: str) -> dict[str, Any]:
     mlflow.set_experiment(settings.experiment)
     with mlflow.start_run(tags={KEY_TAG: key}) as run:
         mlflow.log_params({"estimator": settings.estimator, **settings.hyperparameters()})
-        mlflow.log_params({"split_seed": data.SPLIT_SEED, "train_rows": len(split.train_x), "test_rows": len(split.test_x)})
+        mlflow.log_params(
+            {"split_seed": data.SPLIT_SEED, "train_rows": len(split.train_x), "test_rows": len(split.test_x)}
+        )
         mlflow.log_metrics(metrics)
         info = mlflow.sklearn.log_model(
             model,
@@ -89,7 +92,9 @@ def _train(settings: Settings, key: str) -> dict[str, Any]:
     # The tag is part of the one request that makes the version: there is no moment in which it lies there without.
     made = mlflow.register_model(info.model_uri, settings.model_name, await_registration_for=60, tags={KEY_TAG: key})
     version = str(made.version)
-    print(f"trained {settings.estimator}: {settings.model_name} version {version}, {_text(metrics)} on the held-out rows")
+    print(
+        f"trained {settings.estimator}: {settings.model_name} version {version}, {_text(metrics)} on the held-out rows"
+    )
     return {"run_id": run.info.run_id, "version": version, **metrics}
 
 

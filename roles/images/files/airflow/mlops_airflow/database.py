@@ -100,14 +100,19 @@ def heartbeat_age(connection, job_type: str, hostname: str) -> float | None:
     return None if rows[0][0] is None else float(rows[0][0])
 
 
+def reason(error: Exception) -> str:
+    """Return the first line of what libpq says."""
+    return (str(error).splitlines() or [repr(error)])[0].strip()
+
+
 def wait(probe, what: str) -> None:
     """Call ``probe`` until it returns "" ; a reason that it returns is printed when it changes."""
     started = time.monotonic()
     last = ""
-    while reason := probe():
-        if reason != last:
-            print(f"waits for {what}: {reason}", flush=True)
-            last = reason
+    while why := probe():
+        if why != last:
+            print(f"waits for {what}: {why}", flush=True)
+            last = why
         # Fast while a start-up is likely under way, then calm.
         time.sleep(0.2 if time.monotonic() - started < 30 else 1.0)
     if last:

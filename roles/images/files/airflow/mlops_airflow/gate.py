@@ -25,9 +25,9 @@ class Schema:
             return "" if database.try_lock_shared(self.connection) else "airflow-init is at work"
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             self.connection = None
-            return " ".join(str(error).split())
+            return database.reason(error)
         except (psycopg2.Error, database.Incompatible) as error:
-            return " ".join(str(error).split())
+            return database.reason(error)
 
 
 def redis() -> str:

@@ -15,7 +15,7 @@ def main(job_type: str) -> None:
     try:
         age = database.heartbeat_age(database.connect(), job_type, name)
     except psycopg2.Error as error:
-        sys.exit(" ".join(str(error).split()))
+        sys.exit(database.reason(error))
     if age is None:
         sys.exit(f"no {job_type} of {name} runs")
     if age > THRESHOLD:

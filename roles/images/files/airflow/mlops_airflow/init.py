@@ -5,6 +5,7 @@ With nothing to do it imports no Airflow and takes a fraction of a second.
 
 import hashlib
 import hmac
+import logging
 import os
 import sys
 import time
@@ -68,6 +69,8 @@ def migrate() -> None:
 def set_user(admin: Admin) -> None:
     from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 
+    # On an empty database it tells of each of some 500 permissions.
+    logging.getLogger("airflow.providers.fab.auth_manager.security_manager").setLevel(logging.WARNING)
     with get_application_builder() as builder:
         manager = builder.sm
         role = manager.find_role(admin.role)
@@ -98,7 +101,7 @@ def connected():
         try:
             found.append(database.connect())
         except psycopg2.OperationalError as error:
-            return " ".join(str(error).split())
+            return database.reason(error)
         return ""
 
     database.wait(probe, "PostgreSQL")

@@ -24,7 +24,7 @@ class _NoProbes(logging.Filter):
     """Keeps probes out of the access log, where they would hide everything else; the follower logs why /ready is not."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not isinstance(record.args, tuple) or len(record.args) < 5:  # noqa: PLR2004  uvicorn's five values
+        if not isinstance(record.args, tuple) or len(record.args) < 5:  # uvicorn's five values
             return True
         return str(record.args[2]).partition("?")[0] not in PROBED
 

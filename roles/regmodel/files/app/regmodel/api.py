@@ -56,7 +56,7 @@ def create_app(settings: Settings, follower: Follower, metrics: Metrics) -> Fast
     app = FastAPIOffline(
         title="RegModel",
         version=__version__,
-        summary=f"Serves the model that alias `{settings.alias}` of `{settings.model_name}` points to.",
+        summary=f"Serves the model that alias {settings.alias} of {settings.model_name} points to.",
         redoc_url=None,
         lifespan=lifespan,
     )

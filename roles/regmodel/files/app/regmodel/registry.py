@@ -42,8 +42,8 @@ class MlflowRegistry:
 
     def resolve(self) -> Version:
         """See Registry."""
-        from mlflow import MlflowClient  # noqa: PLC0415
-        from mlflow.exceptions import MlflowException, RestException  # noqa: PLC0415
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException, RestException
 
         try:
             found = MlflowClient().get_model_version_by_alias(self.model_name, self.alias)
@@ -60,7 +60,7 @@ class MlflowRegistry:
 
     def load(self, version: Version) -> Model:
         """See Registry. The downloaded files are gone when this returns."""
-        from mlflow import pyfunc  # noqa: PLC0415
+        from mlflow import pyfunc
 
         with tempfile.TemporaryDirectory(prefix="regmodel-") as folder:
             predictor = pyfunc.load_model(f"models:/{version.name}/{version.version}", dst_path=folder)
@@ -79,8 +79,8 @@ class MlflowRegistry:
 
     @staticmethod
     def _metrics(version: Version) -> dict[str, float]:
-        from mlflow import MlflowClient  # noqa: PLC0415
-        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
 
         if not version.run_id:
             return {}
@@ -99,8 +99,8 @@ def one_line(error: BaseException, limit: int = 300) -> str:
 
 def _no_answer(error: BaseException) -> str:
     """What kept MLflow's client from an answer: the socket's own error if there is one, else the client's message."""
-    from mlflow import get_tracking_uri  # noqa: PLC0415
-    from requests import RequestException  # noqa: PLC0415
+    from mlflow import get_tracking_uri
+    from requests import RequestException
 
     cause: BaseException | None = error
     found = None

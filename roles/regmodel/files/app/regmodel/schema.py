@@ -125,14 +125,16 @@ class Schema:
                 elif field.type in _NO_NULL:
                     for index, value in enumerate(values):
                         if value is None:
-                            report("missing", index, field.name, f"null or absent here, but a {field.type} in other rows")
+                            report(
+                                "missing", index, field.name, f"null or absent here, but a {field.type} in other rows"
+                            )
         if problems:
             raise InvalidInput(problems, count)
         return columns
 
     def frame(self, columns: dict[str, list[Any]]) -> pandas.DataFrame:
         """Build the DataFrame that the model gets from what `columns` returned."""
-        import pandas  # noqa: PLC0415  slow, and not needed to answer /health
+        import pandas  # slow, and not needed to answer /health
 
         types = {field.name: DTYPES[field.type] for field in self.fields}
         return pandas.DataFrame({name: pandas.Series(values, dtype=types[name]) for name, values in columns.items()})
@@ -197,7 +199,7 @@ def _moment(value: Any) -> datetime:
         raise _Wrong("wrong_type", f"{text} is not a date and time in ISO 8601") from None
     if moment.tzinfo is not None:
         raise _Wrong("wrong_type", f"{text} has a time zone; the model's times have none")
-    if not 1678 <= moment.year <= 2261:  # noqa: PLR2004  datetime64[ns]
+    if not 1678 <= moment.year <= 2261:  # datetime64[ns]
         raise _Wrong("out_of_range", f"{text} is outside the years 1678 to 2261")
     return moment
 

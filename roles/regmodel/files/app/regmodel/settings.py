@@ -36,7 +36,7 @@ class Settings:
     alias: str = "champion"
     poll_seconds: float = 2.0
     max_rows: int = 10_000
-    host: str = "0.0.0.0"  # noqa: S104  a container listens on all of its interfaces
+    host: str = "0.0.0.0"  # a container listens on all of its interfaces
     port: int = 8000
     api_key: str | None = field(default=None, repr=False)
 

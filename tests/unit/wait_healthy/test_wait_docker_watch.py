@@ -1,0 +1,520 @@
+"""Waits against a daemon whose events, inspects and failures the test times itself."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from wait_fake_docker import SECOND, FakeDocker, container, frames
+from wait_servers import OK, UNAVAILABLE, Hang, codes, events, http
+
+
+@pytest.fixture
+def wait(run, docker):
+    def call(*checks, **params):
+        return run(*checks, docker_host=docker.host, **params)
+
+    return call
+
+
+def change(docker, inspect, action, **attributes):
+    """What the daemon does: first its state changes, then it tells."""
+    docker.set(inspect)
+    docker.emit(inspect, action, **attributes)
+
+
+def check(name="web", **options):
+    return {"type": "docker", "name": name, "container": name, **options}
+
+
+def shown(result, name="web"):
+    return result["checks"][name]["container"]
+
+
+def test_a_healthy_container_takes_one_look(wait, docker):
+    docker.set(container(health="healthy"))
+    result = wait(check())
+    assert not result["failed"] and result["elapsed"] < 0.5
+    assert result["docker"]["api"] == "1.41"
+    assert shown(result)["status"] == "running" and shown(result)["health"] == "healthy" and shown(result)["image"] == "image"
+
+
+def test_it_is_the_event_that_ends_the_wait(wait, docker, later):
+    docker.set(container(health="starting"))
+    healthy = container(health="healthy")
+    told = []
+
+    def turn_healthy():
+        docker.wait_subscribed()
+        told.append(time.monotonic())
+        change(docker, healthy, "health_status: healthy")
+
+    later(0.3, turn_healthy)
+    result = wait(check(state="healthy"))
+    assert not result["failed"] and time.monotonic() - told[0] < 1.0
+    assert codes(result, "web") == ["starting", "healthy"]
+    assert ("health_status", "healthy") in events(result, "web")
+
+
+def test_b01_the_gap_between_headers_and_subscription(wait, docker, later):
+    """The daemon flushes the stream's headers before it subscribes; what happens between must not be lost."""
+    docker.set(container(health="starting"))
+    docker.register.clear()
+
+    def in_the_gap():
+        assert docker.headers_sent.wait(5)
+        # The inspect that the headers cause has seen the old state by now.
+        seen = sum("/json" in one for one in docker.requests)
+        while sum("/json" in one for one in docker.requests) < max(seen, 2):
+            time.sleep(0.005)
+        time.sleep(0.1)
+        change(docker, container(health="healthy"), "health_status: healthy")
+        told.append(time.monotonic())
+        docker.register.set()
+
+    told = []
+    later(0.0, in_the_gap)
+    result = wait(check(state="healthy"))
+    assert not result["failed"] and time.monotonic() - told[0] < 1.0
+    assert result["docker"]["gaps"] == 0
+
+
+def test_the_stream_is_asked_for_before_now(wait, docker):
+    docker.set(container(health="starting"))
+    wait(check(state="healthy"), timeout=0.3)
+    assert time.time() - 4 < float(docker.streams[0]) < time.time() - 1
+
+
+def test_b06_an_exit_is_reported_at_once(wait, docker, later):
+    docker.set(container())
+    docker.logs["web"] = frames(b"2025 starting\n", b"2025 fatal: no config\n")
+    told = []
+
+    def crash():
+        docker.wait_subscribed()
+        told.append(time.monotonic())
+        change(docker, container(status="exited", exit_code=3), "die", exitCode="3")
+
+    later(0.3, crash)
+    result = wait(check(stable_for=60))
+    assert result["reason"] == "permanent" and time.monotonic() - told[0] < 1.0
+    assert "container web exited (3), restart policy 'no'" in result["msg"] and "2025 fatal: no config" in result["msg"]
+    assert shown(result)["exit_code"] == 3 and shown(result)["log_tail"][-1] == "2025 fatal: no config"
+    assert ("die", "exit code 3") in events(result, "web")
+
+
+def test_b05_b10_the_rule_that_fired_is_named(wait, docker):
+    docker.set(container(health="unhealthy", streak=3, log=[{"Start": "2024-01-01T00:00:00Z", "ExitCode": 1, "Output": "nope"}]))
+    result = wait(check(unhealthy_grace="0.3"), timeout=30)
+    assert result["reason"] == "permanent" and 0.3 <= result["elapsed"] < 2
+    assert "unhealthy_grace is 0.3 s" in result["msg"] and "nope" in result["msg"]
+    assert shown(result)["health_log"] == [{"start": "2024-01-01T00:00:00Z", "exit_code": 1, "output": "nope", "before": True}]
+
+
+def test_b04_unhealthy_then_healthy_passes(wait, docker, later):
+    docker.set(container(health="unhealthy", streak=3))
+    later(0.3, change, docker, container(health="healthy"), "health_status: healthy")
+    assert not wait(check())["failed"]
+
+
+def test_b08_one_shots(wait, docker, later):
+    docker.set(container("ok", status="exited", exit_code=0))
+    docker.set(container("bad", status="exited", exit_code=1))
+    docker.set(container("job"))
+    assert not wait(check("ok", state="exited"))["failed"]
+    assert wait(check("bad", state="exited"))["reason"] == "permanent"
+    later(0.3, lambda: change(docker, container("job", status="exited"), "die", exitCode="0"))
+    result = wait(check("job", state="exited"))
+    assert not result["failed"] and codes(result, "job") == ["running", "exited"]
+
+
+def test_b09_one_crash_is_remembered_but_forgiven(wait, docker, later):
+    started = time.time_ns() - 60 * SECOND
+    docker.set(container(health="starting", policy="always", started=started))
+
+    def crash():
+        docker.wait_subscribed()
+        change(docker, container(health="unhealthy", streak=1, status="restarting", exit_code=5, started=started), "die", exitCode="5")
+        time.sleep(0.1)
+        again = time.time_ns()
+        change(docker, container(health="starting", restarts=1, started=again), "start")
+        time.sleep(0.1)
+        change(docker, container(health="healthy", restarts=1, started=again), "health_status: healthy")
+
+    later(0.2, crash)
+    result = wait(check(state="healthy"))
+    assert not result["failed"]
+    assert shown(result)["restarts_seen"] == 1 and [one["code"] for one in shown(result)["exits"]] == [5]
+    assert ("die", "exit code 5") in events(result, "web")
+
+
+def test_b37_a_restart_loop_fails_with_all_exit_codes(wait, docker, later):
+    started = time.time_ns() - 60 * SECOND
+    docker.set(container(health="starting", policy="always", started=started))
+    docker.logs["web"] = frames(b"last words\n")
+
+    def loop():
+        docker.wait_subscribed()
+        for life in range(1, 10):
+            docker.emit(container(), "die", exitCode=str(life))
+            time.sleep(0.03)
+            change(docker, container(health="starting", restarts=life, started=time.time_ns()), "start")
+            time.sleep(0.03)
+
+    later(0.1, loop)
+    result = wait(check(state="healthy"), max_restarts=3)
+    assert result["reason"] == "permanent" and "was restarted 4 times; exit codes: 1, 2, 3, 4" in result["msg"]
+    assert "last words" in result["msg"]
+    assert shown(result)["exit_code"] == 0
+
+
+def test_b10_a_daemon_that_hangs(wait, docker):
+    docker.hang.set()
+    result = wait(check(), timeout=1.0, attempt_timeout=0.3, diagnostics_timeout=0.3)
+    assert result["reason"] == "timeout" and result["elapsed"] < 2.5
+    assert result["checks"]["web"]["last"]["code"] == "docker_timeout"
+
+
+def test_a_daemon_that_hangs_later_still_ends(wait, docker, later):
+    docker.set(container(health="starting"))
+    later(0.3, docker.hang.set)
+    result = wait(check(state="healthy"), timeout=1.0, attempt_timeout=0.3, diagnostics_timeout=0.4)
+    assert result["reason"] == "timeout" and result["elapsed"] < 2.5
+    assert "could not be read" in (shown(result)["log_error"] or "") or "no answer in time" in shown(result)["log_error"]
+
+
+def test_no_daemon_is_suspect(run, tmp_path):
+    result = run(check(), docker_host=f"unix://{tmp_path}/none.sock", suspect_after=0.5, timeout=20)
+    assert result["reason"] == "permanent" and result["elapsed"] < 3
+    assert "is the Docker Engine running?" in result["msg"] and result["docker"]["api"] is None
+
+
+def test_a_daemon_that_starts_late(run, tmp_path, later, request):
+    path = str(tmp_path / "late.sock")
+
+    def start():
+        fake = FakeDocker(path)
+        request.addfinalizer(fake.close)
+        fake.set(container())
+
+    later(0.4, start)
+    result = run(check(), docker_host=f"unix://{path}")
+    assert codes(result, "web") == ["docker_unreachable", "running"]
+
+
+def test_permission_denied_is_permanent(wait, docker, monkeypatch):
+    import errno
+    import socket
+
+    monkeypatch.setattr(socket.socket, "connect_ex", lambda _self, _address: errno.EACCES)
+    result = wait(check())
+    assert result["reason"] == "permanent" and "docker group" in result["msg"] and result["elapsed"] < 1
+
+
+def test_a_daemon_that_answers_500_is_suspect(wait, docker, later):
+    docker.set(container())
+    docker.fail_status = 500
+    later(0.4, setattr, docker, "fail_status", 0)
+    result = wait(check())
+    assert codes(result, "web") == ["docker_error", "running"]
+    assert "the daemon is unwell" in result["checks"]["web"]["timeline"][0]["detail"]
+
+
+def test_a_lost_event_is_made_up_for_by_the_safety_inspect(wait, docker, later, monkeypatch):
+    from ansible_collections.mlops.stack.plugins.module_utils import _docker_watch
+
+    monkeypatch.setattr(_docker_watch, "SAFETY", 0.4)
+    docker.set(container(health="starting"))
+    later(0.3, docker.lose, container(health="healthy"))
+    result = wait(check(state="healthy"))
+    assert not result["failed"] and result["docker"]["events"] == "live" and result["elapsed"] < 3
+
+
+def test_without_a_stream_containers_are_polled(wait, docker, later):
+    docker.refuse_events = True
+    docker.set(container(health="starting"))
+    later(0.3, docker.lose, container(health="healthy"))
+    result = wait(check(state="healthy"))
+    assert not result["failed"] and result["docker"]["events"] == "polling" and result["elapsed"] < 2
+
+
+def test_a_cut_stream_is_reopened_where_it_broke(wait, docker, later):
+    inspect = docker.set(container(health="starting"))
+
+    def cut_twice():
+        for _cut in range(2):
+            docker.wait_subscribed()
+            docker.emit(inspect, "health_status: starting")
+            time.sleep(0.05)
+            docker.cut_streams()
+            time.sleep(0.15)
+        docker.wait_subscribed()
+        change(docker, container(health="healthy"), "health_status: healthy")
+
+    later(0.1, cut_twice)
+    result = wait(check(state="healthy"))
+    assert not result["failed"] and result["docker"]["gaps"] == 2
+    first, second, third = docker.streams[:3]
+    assert float(first) < float(second) < float(third)
+    assert second == "%d.%09d" % divmod(docker.ring[0]["timeNano"], SECOND)
+
+
+def test_an_event_in_the_gap_of_a_cut_stream_is_replayed(wait, docker, later):
+    inspect = docker.set(container(health="starting", policy="always"))
+
+    def crash_unseen():
+        docker.wait_subscribed()
+        docker.register.clear()
+        docker.cut_streams()
+        docker.emit(inspect, "die", exitCode="9")
+        change(docker, container(health="healthy", restarts=1, started=time.time_ns()), "start")
+        time.sleep(0.1)
+        docker.register.set()
+
+    later(0.1, crash_unseen)
+    result = wait(check(stable_for=0.5))
+    assert [one["code"] for one in shown(result)["exits"]] == [9]
+
+
+def test_b47_web_and_web_2(wait, docker, later):
+    docker.set(container("web", health="starting"))
+    other = container("web-2")
+    docker.set(other)
+    later(0.2, lambda: change(docker, container("web-2", status="exited", exit_code=1), "die", exitCode="1"))
+    later(0.5, change, docker, container("web", health="healthy"), "health_status: healthy")
+    result = wait(check("web", state="healthy"))
+    assert not result["failed"] and events(result, "web") == [("health_status", "healthy")]
+    assert not any("web-2/json" in one for one in docker.requests)
+
+
+def test_b34_a_container_that_comes_later(wait, docker, later):
+    later(0.3, lambda: change(docker, container(), "start"))
+    result = wait(check(missing_grace=5))
+    assert codes(result, "web") == ["missing", "running"]
+    assert wait(check("nothing"))["elapsed"] < 1
+
+
+def test_b35_a_destroyed_container_fails(wait, docker, later):
+    inspect = docker.set(container(health="starting"))
+
+    def destroy():
+        docker.wait_subscribed()
+        docker.containers.clear()
+        docker.emit(inspect, "destroy")
+
+    later(0.2, destroy)
+    result = wait(check(state="healthy"))
+    assert result["reason"] == "permanent" and "container web was removed" in result["msg"] and result["elapsed"] < 2
+
+
+def test_b35_or_is_found_again_under_its_name(wait, docker, later):
+    inspect = docker.set(container(health="starting", identity="a" * 64))
+
+    def recreate():
+        docker.wait_subscribed()
+        docker.containers.clear()
+        docker.emit(inspect, "destroy")
+        time.sleep(0.2)
+        change(docker, container(health="healthy", identity="b" * 64), "start")
+
+    later(0.2, recreate)
+    result = wait(check(state="healthy", missing_grace=5))
+    assert not result["failed"] and codes(result, "web") == ["starting", "missing", "healthy"]
+    assert shown(result)["id"] == "b" * 12
+
+
+def test_b36_started_after_refuses_the_old_one(wait, docker, later):
+    docker.set(container(health="healthy", identity="a" * 64))
+    limit = time.time()
+    later(0.3, lambda: change(docker, container(health="healthy", identity="b" * 64, started=time.time_ns()), "start"))
+    result = wait(check(started_after=str(limit)))
+    assert codes(result, "web") == ["stale", "healthy"] and shown(result)["id"] == "b" * 12
+
+
+def test_b38_the_link_fails_a_check_with_its_container(wait, docker, adv, later):
+    server = adv(listen=False)
+    docker.set(container())
+    docker.logs["web"] = frames(b"boom\n")
+    later(0.3, lambda: change(docker, container(status="exited", exit_code=3), "die", exitCode="3"))
+    result = wait({"type": "http", "name": "api", "url": server.url, "container": "web"})
+    assert result["reason"] == "permanent" and result["elapsed"] < 2
+    assert result["failed_checks"] == ["api"]
+    assert "api: container web exited (3), restart policy 'no'; last: refused: connect to" in result["msg"] and "boom" in result["msg"]
+    assert result["checks"]["api"]["container"]["exits"][0]["code"] == 3
+
+
+def test_b38_created_is_not_an_exit(wait, docker, adv, later):
+    server = adv(http(OK), listen=False)
+    docker.set(container(status="created"))
+    later(0.3, lambda: (server.listen(), change(docker, container(), "start")))
+    assert not wait({"type": "http", "name": "api", "url": server.url, "container": "web"})["failed"]
+
+
+def test_a_link_that_never_started_fails(wait, docker, adv):
+    docker.set(container(status="created", error="port is already allocated", exit_code=127))
+    result = wait({"type": "http", "name": "api", "url": adv(listen=False).url, "container": "web"})
+    assert result["reason"] == "permanent" and "port is already allocated" in result["msg"]
+
+
+def test_another_service_on_the_port_does_not_pass_for_a_dead_container(wait, docker, adv):
+    docker.set(container(status="exited", exit_code=1))
+    result = wait({"type": "http", "name": "api", "url": adv(http(OK)).url, "container": "web"})
+    assert result["reason"] == "permanent"
+
+
+def test_an_event_of_the_container_wakes_its_check(wait, docker, adv, later):
+    server = adv(http(UNAVAILABLE))
+    docker.set(container())
+    slow = {"min": 5, "max": 5}
+
+    def up():
+        docker.wait_subscribed()
+        server.scripts = [http(OK)]
+        docker.emit(container(), "health_status: healthy")
+
+    later(0.3, up)
+    result = wait({"type": "http", "name": "api", "url": server.url, "container": "web"}, interval=slow)
+    assert not result["failed"] and result["elapsed"] < 3
+
+
+def test_an_absent_check_does_not_mind_the_death_of_its_container(wait, docker, adv, later):
+    server = adv([Hang()])
+    docker.set(container())
+
+    def down():
+        server.close()
+        change(docker, container(status="exited", exit_code=1), "die", exitCode="1")
+
+    later(0.3, down)
+    result = wait({"type": "tcp", "name": "p", "state": "absent", "host": "127.0.0.1", "port": server.port, "container": "web"})
+    assert not result["failed"]
+
+
+LABELS = {"com.docker.compose.project": "mlops", "com.docker.compose.oneoff": "False"}
+
+
+def member(name, service, **options):
+    return container(name, labels={**LABELS, "com.docker.compose.service": service}, **options)
+
+
+def test_a_project_is_all_of_its_containers(wait, docker, later):
+    docker.set(member("mlops-a-1", "a", health="healthy"))
+    docker.set(member("mlops-b-1", "b", health="starting"))
+    docker.set(container("stranger", status="exited", exit_code=1))
+    later(0.3, lambda: change(docker, member("mlops-b-1", "b", health="healthy"), "health_status: healthy"))
+    result = wait({"type": "docker", "name": "all", "project": "mlops"})
+    assert not result["failed"] and codes(result, "all") == ["starting", "healthy"]
+    assert [one["name"] for one in result["checks"]["all"]["containers"]] == ["mlops-a-1", "mlops-b-1"]
+    assert not wait({"type": "docker", "name": "a", "project": "mlops", "service": "a"})["failed"]
+
+
+def test_one_dead_container_fails_its_project(wait, docker, later):
+    docker.set(member("mlops-a-1", "a", health="starting"))
+    docker.set(member("mlops-b-1", "b"))
+    docker.logs["mlops-b-1"] = frames(b"b says bye\n")
+    later(0.3, lambda: change(docker, member("mlops-b-1", "b", status="exited", exit_code=4), "die", exitCode="4"))
+    result = wait({"type": "docker", "name": "all", "project": "mlops"})
+    assert result["reason"] == "permanent" and "container mlops-b-1 exited (4)" in result["msg"] and "b says bye" in result["msg"]
+
+
+def test_a_project_without_containers(wait, docker):
+    result = wait({"type": "docker", "name": "none", "project": "nothing"})
+    assert result["reason"] == "permanent" and "nothing" in result["msg"]
+
+
+def test_paused_is_a_warning(wait, docker):
+    docker.set(container(status="paused"))
+    result = wait(check(), timeout=0.3)
+    assert "web: container web is paused" in result["warnings"] and "container web is paused" in result["msg"]
+
+
+def test_b02_an_incomplete_first_inspect(wait, docker, later):
+    early = container(healthcheck={"Test": ["CMD", "x"]})
+    answers = iter([{**early, "NetworkSettings": None}])
+    docker.containers["web"] = lambda: next(answers, container(health="healthy"))
+    later(0.1, lambda: docker.emit(early, "health_status: healthy"))
+    assert not wait(check(state="healthy"))["failed"]
+
+
+def test_the_api_version_is_negotiated(run, tmp_path, request):
+    for number, (offers, floor, wanted) in enumerate([("1.41", "1.12", "1.41"), ("1.99", "1.44", "1.45"), ("1.99", "1.60", "1.60")]):
+        fake = FakeDocker(str(tmp_path / f"{number}.sock"), api=offers, minimum=floor)
+        request.addfinalizer(fake.close)
+        fake.content_type = False
+        fake.set(container())
+        result = run(check(), docker_host=fake.host)
+        assert not result["failed"] and f"/v{wanted}/containers/web/json" in fake.requests
+
+
+def test_podman_waits_for_its_restart(wait, docker, later):
+    docker.server = "Libpod/4.3.1 (linux)"
+    docker.set(container(status="exited", exit_code=1, policy="always"))
+    later(0.3, lambda: change(docker, container(policy="always", restarts=1, started=time.time_ns()), "start"))
+    result = wait(check())
+    assert codes(result, "web") == ["restarting", "running"]
+
+
+LOGS = {
+    "frames": (frames(b"one\n", b"two\n", stream=2), False, ["one", "two"]),
+    "a line in two frames": (frames(b"on", b"e\ntwo\n"), False, ["one", "two"]),
+    "tty": (b"one\r\ntwo\r\n", True, ["one", "two"]),
+    "not UTF-8": (frames(b"caf\xe9\n"), False, ["caf\ufffd"]),
+    "empty": (b"", False, []),
+    "frame cut short": (frames(b"one\n") + b"\x01\0\0\0\0\0\0\x09tw", False, ["one", "tw"]),
+}
+
+
+@pytest.mark.parametrize("case", LOGS.values(), ids=LOGS)
+def test_logs(wait, docker, case):
+    raw, tty, wanted = case
+    docker.set(container(status="exited", exit_code=1, tty=tty))
+    docker.logs["web"] = raw
+    assert shown(wait(check()))["log_tail"] == wanted
+
+
+def test_a_log_that_cannot_be_read(wait, docker):
+    docker.set(container(status="exited", exit_code=1))
+    docker.logs["web"] = 501
+    found = shown(wait(check()))
+    assert found["log_tail"] == [] and "does not support reading" in found["log_error"]
+
+
+def test_b46_a_huge_log_is_bounded(wait, docker):
+    docker.set(container(status="exited", exit_code=1))
+    docker.logs["web"] = frames(b"x" * 8 * 1024 * 1024 + b"\n")
+    result = wait(check())
+    assert len("".join(shown(result)["log_tail"])) <= 1000 and result["elapsed"] < 5
+
+
+def test_b46_health_outputs_are_bounded(wait, docker):
+    log = [{"Start": "2099-01-01T00:00:00Z", "ExitCode": 1, "Output": "y" * 5000}] * 9
+    docker.set(container(status="exited", exit_code=1, health="unhealthy", log=log))
+    found = shown(wait(check()))["health_log"]
+    assert len(found) == 5 and all(len(one["output"]) == 1024 for one in found)
+
+
+def test_the_environment_of_a_container_is_not_shown(wait, docker):
+    docker.set(container(status="exited", exit_code=1))
+    assert "abcdefgh" not in str(wait(check()))
+
+
+def test_log_lines_are_redacted(wait, docker):
+    docker.set(container(status="exited", exit_code=1))
+    docker.logs["web"] = frames(b"dsn=postgres://me:hunter22@db/x password=swordfish my-own-thing\n")
+    result = wait(check(), redact=["my-(?P<secret>own)-thing"])
+    assert shown(result)["log_tail"] == ["dsn=postgres://me:********@db/x password=******** my-********-thing"]
+
+
+def test_a_docker_event_that_is_none(wait, docker, later):
+    """Lines that are no container events are passed over."""
+    docker.set(container(health="starting"))
+
+    def noise():
+        docker.wait_subscribed()
+        for subscriber in docker._subscribers:
+            subscriber.put({"Type": "network"})
+            subscriber.put(["nonsense"])
+        change(docker, container(health="healthy"), "health_status: healthy")
+
+    later(0.2, noise)
+    assert not wait(check(state="healthy"))["failed"]
