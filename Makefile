@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 VENV := .venv
-RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ANSIBLE_FORCE_COLOR=$(if $(NO_COLOR),0,1)
+RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 PLAYBOOK := $(RUN) ansible-playbook
 ARGS ?=
 SCENARIO ?= site

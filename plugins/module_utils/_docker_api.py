@@ -17,7 +17,7 @@ import re
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from ansible_collections.mlops.stack.plugins.module_utils._wait_net import HttpSocket, Net, Stream, read_at_most

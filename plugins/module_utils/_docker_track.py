@@ -11,7 +11,7 @@ slice of a wait to the next as JSON.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.mlops.stack.plugins.module_utils._docker_api import parse_time
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 from ansible_collections.mlops.stack.plugins.module_utils._docker_api import DockerApi, Hello
 from ansible_collections.mlops.stack.plugins.module_utils._docker_track import Track

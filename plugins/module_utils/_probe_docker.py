@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 from ansible_collections.mlops.stack.plugins.module_utils._docker_api import parse_time
 from ansible_collections.mlops.stack.plugins.module_utils._docker_track import (

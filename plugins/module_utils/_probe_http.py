@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import http.client
 import re
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from ansible_collections.mlops.stack.plugins.module_utils._probe_json import check_json, prepare_json

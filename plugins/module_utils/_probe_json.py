@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple, Union
 
 from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import (
     Outcome,

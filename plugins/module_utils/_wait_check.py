@@ -7,7 +7,7 @@ time is given, in seconds since the wait began."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import (
     PERMANENT,
@@ -61,8 +61,8 @@ class CheckState:
         # Why this check can never hold, or that its time is over.
         self.failure: Outcome | None = None
         self.timed_out = False
-        # Whether the linked container was looked at; until then an answer may come from something else.
-        self.link_known: bool = check.container is None or check.kind == "docker"
+        # Whether its containers were looked at by this process; until then an answer may come from something else.
+        self.link_known = not (check.container or check.project)
 
         # Scheduling, of this process only.
         self.due: float | None = None

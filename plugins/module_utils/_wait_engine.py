@@ -14,7 +14,7 @@ from __future__ import annotations
 import queue
 import time
 from functools import partial
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 from ansible_collections.mlops.stack.plugins.module_utils._docker_api import DockerApi
 from ansible_collections.mlops.stack.plugins.module_utils._docker_watch import DockerWatch, Key, Target
@@ -210,6 +210,7 @@ class Engine:
     def _target_changed(self, target: Target) -> None:
         now = self.now()
         for state in self._linked(target):
+            state.link_known = True
             if state.settled():
                 continue
             verdict = self._judge(state.check, target, now)
@@ -218,10 +219,8 @@ class Engine:
             if state.check.kind == "docker":
                 state.observe(verdict.outcome, now, 0.0, self.settings.suspect_after)
                 self._warn(state.check, target)
-            else:
-                state.link_known = True
-                if verdict.outcome.cls == PERMANENT and not state.check.absent:
-                    state.fail(verdict.outcome)
+            elif verdict.outcome.cls == PERMANENT and not state.check.absent:
+                state.fail(verdict.outcome)
 
     def _judge(self, check: Check, target: Target, now: float) -> Verdict:
         if target.error:

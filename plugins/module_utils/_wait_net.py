@@ -19,7 +19,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import (
     NotReady,

@@ -41,9 +41,7 @@ def report(engine: Engine, reason: str, redact: Redact, log_lines: int, diagnost
 
 def _held(state: CheckState, reason: str) -> bool:
     """Whether a check is none of those that the wait failed for."""
-    if state.settled():
-        return False
-    return reason == "permanent" or state.ready_since is not None
+    return not state.settled() and (reason != "interrupted" or state.ready_since is not None)
 
 
 def _containers(engine: Engine, failed: list[CheckState], redact: Redact, log_lines: int, bound: float) -> dict[str, list[dict[str, Any]]]:
@@ -90,7 +88,7 @@ def cause(state: CheckState) -> str:
         return state.failure.detail or state.failure.code if known else f"{state.failure.detail}; last: {seen}"
     if last and last["class"] == READY:
         return f"holds, but not yet for stable_for={state.check.stable_for:g} s" if state.check.stable_for else "holds"
-    return f"last: {seen}"
+    return f"last: {seen}" if last else seen
 
 
 def _message(engine: Engine, reason: str, failed: list[CheckState], containers: dict[str, list[dict[str, Any]]], elapsed: float) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import NotReady, Outcome, suspect, transient
 

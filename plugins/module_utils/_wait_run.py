@@ -11,10 +11,9 @@ import json
 import os
 import signal
 import time
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-
 from ansible_collections.mlops.stack.plugins.module_utils._docker_api import parse_host
 from ansible_collections.mlops.stack.plugins.module_utils._wait_check import Interval
 from ansible_collections.mlops.stack.plugins.module_utils._wait_engine import Engine, Settings

@@ -10,7 +10,7 @@ All problems are reported at once: a list of checks that is wrong in three place
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 from ansible_collections.mlops.stack.plugins.module_utils import (
     _probe_docker,
@@ -257,7 +257,10 @@ def _read_secret(path: str, problem: Callable[[str], None]) -> str | None:
 def _secrets(given: dict[str, Any]) -> list[str]:
     """Values of this check that must not show in a result."""
     found = [given.get("password") or ""]
-    found += [str(value) for name, value in (given.get("headers") or {}).items() if is_secret_header(str(name))]
+    for name, value in (given.get("headers") or {}).items():
+        if is_secret_header(str(name)):
+            # A server may repeat the token without the scheme before it.
+            found += [str(value), *str(value).split()[-1:]]
     return [value for value in found if value]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import ssl
-from typing import Optional
 
 from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import Outcome, suspect, transient
 

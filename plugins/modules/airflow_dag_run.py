@@ -47,7 +47,7 @@ RETURN = r"""
 run_id: {description: Id of the run., returned: success, type: str, sample: manual__2026-01-01T00:00:00+00:00}
 state: {description: State in which it ended., returned: success, type: str, sample: success}
 tasks: {description: State of each task by task id., returned: success, type: dict, sample: {train: success}}
-results: {description: Return value of each task that has one., returned: success, type: dict}
+return_values: {description: Return value of each task that has one., returned: success, type: dict}
 elapsed: {description: Seconds from call to end., returned: success, type: float}
 """
 
@@ -150,7 +150,7 @@ def find_or_trigger(api, module, dag_path):
     return api.call("POST", dag_path + "/dagRuns", body)["dag_run_id"], True
 
 
-def results_of(api, run_path, tasks):
+def return_values_of(api, run_path, tasks):
     """Return values of the tasks that have one."""
     found = {}
     for task in tasks:
@@ -189,7 +189,7 @@ def run(module, began):
             task["task_id"], task["try_number"], "\n".join(api.log_tail(run_path, task, wanted["log_lines"])))
             for task in tasks if task["state"] == "failed"]
         module.fail_json(msg="run %s of DAG %s ended as %s\n%s" % (run_id, wanted["dag_id"], state, "\n".join(tails)), **result)
-    module.exit_json(results=results_of(api, run_path, tasks), **result)
+    module.exit_json(return_values=return_values_of(api, run_path, tasks), **result)
 
 
 def main():

@@ -7,12 +7,11 @@ import threading
 import time
 
 import pytest
-from wait_fake_docker import FakeDocker
-from wait_servers import Adv
-
 from ansible_collections.mlops.stack.plugins.module_utils._wait_net import Net
 from ansible_collections.mlops.stack.plugins.module_utils._wait_run import wait
 from ansible_collections.mlops.stack.plugins.module_utils._wait_spec import KINDS
+from wait_fake_docker import FakeDocker
+from wait_servers import Adv
 
 
 @pytest.fixture

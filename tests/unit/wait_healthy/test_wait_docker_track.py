@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 
-from wait_fake_docker import SECOND, container
-
 from ansible_collections.mlops.stack.plugins.module_utils._docker_track import Track
+from wait_fake_docker import SECOND, container
 
 T0 = 1_700_000_000 * SECOND
 MS = SECOND // 1000

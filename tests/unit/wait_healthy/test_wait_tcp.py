@@ -10,9 +10,8 @@ import threading
 import time
 
 import pytest
-from wait_servers import Drip, Hang, Read, Repeat, Reset, Wait, codes
-
 from ansible_collections.mlops.stack.plugins.module_utils._wait_resolve import Resolver
+from wait_servers import Drip, Hang, Read, Repeat, Reset, Wait, codes
 
 
 def resolver(*addresses, delay=0.0):

@@ -6,7 +6,7 @@ import datetime
 import ipaddress
 import pathlib
 import ssl
-from typing import Any, Union
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,23 +23,23 @@ class Certs:
         self.ca = self._make("test CA", None, authority=True)
         self.ca_file = self._write("ca", self.ca)
 
-    def context(self, name: str, issuer: Union[Pair, None], host: str = "127.0.0.1", start: int = -1, days: int = 10) -> ssl.SSLContext:
+    def context(self, name: str, issuer: Pair | None, host: str = "127.0.0.1", start: int = -1, days: int = 10) -> ssl.SSLContext:
         """A server context with a certificate for ``host``, valid from ``start`` days from now; no issuer means self-signed."""
         path = self.write(name, issuer, host, start, days)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)
         return context
 
-    def write(self, name: str, issuer: Union[Pair, None], host: str = "127.0.0.1", start: int = -1, days: int = 10) -> str:
+    def write(self, name: str, issuer: Pair | None, host: str = "127.0.0.1", start: int = -1, days: int = 10) -> str:
         return self._write(name, self._make(host, issuer, start=start, days=days))
 
     def other_ca(self) -> Pair:
         return self._make("another CA", None, authority=True)
 
-    def _make(self, subject: str, issuer: Union[Pair, None], authority: bool = False, start: int = -1, days: int = 10) -> Pair:
+    def _make(self, subject: str, issuer: Pair | None, authority: bool = False, start: int = -1, days: int = 10) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
-        begin = datetime.datetime.now(datetime.timezone.utc) + start * DAY
+        begin = datetime.datetime.now(datetime.UTC) + start * DAY
         builder: Any = (
             x509.CertificateBuilder()
             .subject_name(name)

@@ -13,7 +13,8 @@ import queue
 import socket
 import threading
 import time
-from typing import Any, Callable, Union
+from collections.abc import Callable
+from typing import Any, Union
 from urllib.parse import parse_qs, unquote, urlsplit
 
 SECOND = 10**9
@@ -30,20 +31,20 @@ ZERO = "0001-01-01T00:00:00Z"
 def container(
     name: str = "web",
     status: str = "running",
-    health: Union[str, None] = None,
+    health: str | None = None,
     streak: int = 0,
     exit_code: int = 0,
     restarts: int = 0,
     policy: str = "no",
     error: str = "",
     identity: str = "",
-    started: Union[int, None] = None,
-    finished: Union[int, None] = None,
-    healthcheck: Union[dict[str, Any], None] = None,
-    log: Union[list[dict[str, Any]], None] = None,
+    started: int | None = None,
+    finished: int | None = None,
+    healthcheck: dict[str, Any] | None = None,
+    log: list[dict[str, Any]] | None = None,
     oom: bool = False,
     tty: bool = False,
-    labels: Union[dict[str, str], None] = None,
+    labels: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """An inspect answer."""
     started = time.time_ns() - 60 * SECOND if started is None and status != "created" else started
@@ -71,7 +72,7 @@ def container(
     }
 
 
-Answer = Union[None, dict[str, Any], Callable[[], Union[None, dict[str, Any]]]]
+Answer = Union[None, dict[str, Any], Callable[[], None | dict[str, Any]]]
 
 
 class FakeDocker:
@@ -82,7 +83,7 @@ class FakeDocker:
         self.minimum = minimum
         self.server = "Docker/20.10 (linux)"
         self.containers: dict[str, Answer] = {}
-        self.logs: dict[str, Union[bytes, int]] = {}
+        self.logs: dict[str, bytes | int] = {}
         self.requests: list[str] = []
         self.ring: list[dict[str, Any]] = []
         # Gates of the event stream, open unless a test closes them.
@@ -108,7 +109,7 @@ class FakeDocker:
         self.containers[inspect["Name"].lstrip("/")] = inspect
         return inspect
 
-    def event(self, inspect: dict[str, Any], action: str, at: Union[int, None] = None, **attributes: str) -> dict[str, Any]:
+    def event(self, inspect: dict[str, Any], action: str, at: int | None = None, **attributes: str) -> dict[str, Any]:
         now = at or time.time_ns()
         return {
             "Type": "container",
@@ -121,7 +122,7 @@ class FakeDocker:
             "timeNano": now,
         }
 
-    def emit(self, inspect: dict[str, Any], action: str, at: Union[int, None] = None, **attributes: str) -> None:
+    def emit(self, inspect: dict[str, Any], action: str, at: int | None = None, **attributes: str) -> None:
         event = self.event(inspect, action, at, **attributes)
         with self._lock:
             self.ring.append(event)

@@ -7,7 +7,8 @@ import hashlib
 import hmac
 import socket
 import struct
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 AUTH_OK = b"R" + struct.pack("!ii", 8, 0)
 READY = b"S" + struct.pack("!i", 22) + b"server_version\0" + b"15\0" + b"Z" + struct.pack("!i", 5) + b"I"

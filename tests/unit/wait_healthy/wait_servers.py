@@ -8,7 +8,8 @@ import ssl
 import struct
 import threading
 import time
-from typing import Any, Callable, Union
+from collections.abc import Callable
+from typing import Any
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -22,7 +23,7 @@ def reply(body: bytes, status: str = "200 OK", headers: str = "", length: Any = 
 class Step:
     """One thing a scripted server does with a connection."""
 
-    def __call__(self, server: "Adv", conn: socket.socket, number: int) -> None:
+    def __call__(self, server: Adv, conn: socket.socket, number: int) -> None:
         raise NotImplementedError
 
 
@@ -32,7 +33,7 @@ class Read(Step):
     def __init__(self, until: bytes = b"\r\n\r\n") -> None:
         self.until = until
 
-    def __call__(self, server: "Adv", conn: socket.socket, number: int) -> None:
+    def __call__(self, server: Adv, conn: socket.socket, number: int) -> None:
         while self.until not in server.received[number]:
             data = conn.recv(65536)
             if not data:
@@ -43,7 +44,7 @@ class Read(Step):
 class ReadSome(Step):
     """Read once."""
 
-    def __call__(self, server: "Adv", conn: socket.socket, number: int) -> None:
+    def __call__(self, server: Adv, conn: socket.socket, number: int) -> None:
         server.received[number] += conn.recv(65536)
 
 
@@ -54,7 +55,7 @@ class Drip(Step):
         self.data = data
         self.every = every
 
-    def __call__(self, server: "Adv", conn: socket.socket, number: int) -> None:
+    def __call__(self, server: Adv, conn: socket.socket, number: int) -> None:
         for byte in self.data:
             conn.sendall(bytes([byte]))
             if server.closing.wait(self.every):
@@ -67,7 +68,7 @@ class Repeat(Step):
     def __init__(self, data: bytes) -> None:
         self.data = data
 
-    def __call__(self, server: "Adv", conn: socket.socket, number: int) -> None:
+    def __call__(self, server: Adv, conn: socket.socket, number: int) -> None:
         while not server.closing.is_set():
             conn.sendall(self.data)
 
@@ -76,14 +77,14 @@ class Wait(Step):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def __call__(self, server: "Adv", conn: socket.socket, number: int) -> None:
+    def __call__(self, server: Adv, conn: socket.socket, number: int) -> None:
         server.closing.wait(self.seconds)
 
 
 class Hang(Step):
     """Keep the connection open, silently, until the peer closes it or the test ends."""
 
-    def __call__(self, server: "Adv", conn: socket.socket, number: int) -> None:
+    def __call__(self, server: Adv, conn: socket.socket, number: int) -> None:
         while not server.closing.is_set() and conn.recv(65536):
             pass
 
@@ -91,12 +92,12 @@ class Hang(Step):
 class Reset(Step):
     """Close with RST in place of FIN."""
 
-    def __call__(self, server: "Adv", conn: socket.socket, number: int) -> None:
+    def __call__(self, server: Adv, conn: socket.socket, number: int) -> None:
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         conn.close()
 
 
-Script = list[Union[bytes, Step, Callable[..., None]]]
+Script = list[bytes | Step | Callable[..., None]]
 
 
 class Adv:
@@ -112,7 +113,7 @@ class Adv:
         listen: bool = True,
         host: str = "127.0.0.1",
         path: str = "",
-        tls: Union[ssl.SSLContext, None] = None,
+        tls: ssl.SSLContext | None = None,
         dual: bool = False,
     ) -> None:
         self.scripts = list(scripts)
