@@ -47,7 +47,7 @@ def md5(password, user="me"):
 def test_replies_to_the_start_up(attempt, adv, script, accepting, ready):
     for level, wanted in (("accepting", accepting), ("ready", ready)):
         options = {"user": "me", "database": "mine", "level": level, "password": "pw"}
-        outcome, took = attempt("postgres", host="127.0.0.1", port=adv(script).port, within=0.4, **options)
+        outcome, took = attempt("postgres", host="127.0.0.1", port=adv(script).port, within=0.25, **options)
         assert " ".join(outcome[:2]) == wanted, (level, outcome)
         assert took < 1.5
 

@@ -100,6 +100,7 @@ class FakeDocker:
         self._subscribers: list[queue.Queue[Any]] = []
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._looks = 0
         self._sock = socket.socket(socket.AF_UNIX)
         self._sock.bind(path)
         self._sock.listen(64)
@@ -145,6 +146,20 @@ class FakeDocker:
             assert time.monotonic() < end, "nobody subscribed"
             time.sleep(0.005)
 
+    def then(self, action: Callable[..., Any], *arguments: Any, looks: int = 1) -> None:
+        """Call something once so many inspects were answered from now on and somebody listens to events."""
+        wanted = self._looks + looks
+
+        def plan() -> None:
+            end = time.monotonic() + 10
+            while self._looks < wanted:
+                assert time.monotonic() < end, "nobody inspected anything"
+                time.sleep(0.002)
+            self.wait_subscribed()
+            action(*arguments)
+
+        threading.Thread(target=plan, daemon=True).start()
+
     def close(self) -> None:
         self._closing.set()
         self.hang.clear()
@@ -177,6 +192,9 @@ class FakeDocker:
             target = data.split(b" ")[1].decode()
             self.requests.append(target)
             self._answer(conn, target)
+            if target.endswith("/json"):
+                with self._lock:
+                    self._looks += 1
 
     def _answer(self, conn: socket.socket, target: str) -> None:
         url = urlsplit(target)

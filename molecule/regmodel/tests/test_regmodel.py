@@ -1,0 +1,98 @@
+"""The model API as its clients see it: without a model, with one, and after its alias has moved."""
+
+import json
+import pathlib
+import subprocess
+
+import pytest
+import requests
+from conftest import eventually
+
+URL = "http://127.0.0.1:8000"
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+TRAINING = ROOT / "roles/airflow/files/dags/regmodel_training"
+REFERENCE = ROOT / "playbooks/files/reference_prediction.py"
+
+
+def get(path: str) -> requests.Response:
+    return requests.get(URL + path, timeout=10)
+
+
+@pytest.fixture(scope="module")
+def python(host):
+    """Runs Python in the service's image, on the stack's network, with the training package at hand."""
+    host.check_output("mkdir -p /srv/training")
+    subprocess.run(["docker", "cp", str(TRAINING), f"{host.backend.host}:/srv/training/"], check=True)
+    image = host.check_output("docker inspect --format '{{.Config.Image}}' mlops-regmodel-backend-1")
+
+    def run(*arguments: str, script: str = "") -> dict:
+        command = ["docker", "exec", "--interactive", host.backend.host, "docker", "run", "--rm", "--interactive", "--network", "mlops",
+                   "--volume", "/srv/training:/srv/training:ro", "--env", "PYTHONPATH=/srv/training",
+                   "--env", "MLFLOW_TRACKING_URI=http://mlflow:5000", image, "python", *arguments]
+        done = subprocess.run(command, input=script, text=True, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+    return run
+
+
+@pytest.fixture(scope="module")
+def champion(python):
+    """The first version, trained by the stack's own training and promoted to the alias that is served."""
+    return python("-m", "regmodel_training")
+
+
+@pytest.fixture(scope="module")
+def reference(python, champion):
+    """Rows, and what the version gives for them when it is loaded from MLflow."""
+    return python("-", "regmodel", champion["version"], script=REFERENCE.read_text())
+
+
+def serves(version: str) -> dict:
+    answer = get("/model").json()
+    assert answer.get("version") == version, answer
+    return answer
+
+
+def test_without_a_model_it_lives_and_says_why_it_is_not_ready(on_host):
+    assert get("/health").status_code == 200
+    ready = get("/ready")
+    assert ready.status_code == 503
+    assert "regmodel" in ready.json()["detail"]
+    refused = requests.post(f"{URL}/predict", json={"inputs": [{}]}, timeout=10)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+
+
+def test_alias_is_served_without_a_restart(on_host, champion):
+    eventually(lambda: serves(champion["version"]), timeout=30)
+    assert get("/ready").status_code == 200
+
+
+def test_predictions_equal_those_of_the_model_loaded_from_mlflow(on_host, champion, reference):
+    answer = requests.post(f"{URL}/predict", json={"inputs": reference["rows"]}, timeout=10).json()
+    assert answer["predictions"] == reference["predictions"]
+    assert answer["model"]["version"] == champion["version"]
+
+
+@pytest.mark.parametrize(("change", "problem"), [
+    (lambda row: {"inputs": [{name: value for name, value in row.items() if name != "bmi"}]}, "missing"),
+    (lambda row: {"inputs": [{**row, "bmi": "high"}]}, "wrong_type"),
+    (lambda row: {"inputs": [{**row, "shoe_size": 44}]}, "unknown"),
+    (lambda row: {"inputs": []}, "empty"),
+    (lambda row: {"rows": [row]}, "unknown_key"),
+    (lambda row: [row], "wrong_type"),
+])
+def test_what_does_not_fit_the_signature_is_refused(on_host, reference, change, problem):
+    answer = requests.post(f"{URL}/predict", json=change(reference["rows"][0]), timeout=10)
+    assert answer.status_code == 422, answer.text
+    assert problem in answer.text
+
+
+def test_metrics_count_the_predictions(on_host):
+    assert "regmodel" in get("/metrics").text
+
+
+def test_next_version_takes_over(on_host, python, champion, reference):
+    better = python("-m", "regmodel_training", "--estimator", "ridge", "--alpha", "10")
+    served = better["version"] if better["promoted"] else champion["version"]
+    eventually(lambda: serves(served), timeout=30)
+    assert requests.post(f"{URL}/predict", json={"inputs": reference["rows"]}, timeout=10).json()["model"]["version"] == served
