@@ -78,7 +78,7 @@ class Track:
         before = time < self.base_started or (self.base_dead and self._same_life(self.base_started, time))
         # The kernel also kills a child and spares the main process; a death is by OOM only with its signal.
         oom = code == 137 and bool(self.last_oom) and self._same_life(self.last_oom, time)
-        return self._add_exit(time, at, code, oom, before) and not before
+        return self._add_exit(time, at, code, oom, before, heard=True)
 
     def _same_life(self, earlier: int, later: int) -> bool:
         """No start lies between; the event of a start is stamped a moment after the StartedAt it belongs to."""
@@ -100,17 +100,18 @@ class Track:
         self.restarts_seen = max(self.restarts_seen, lives - 1)
         return True
 
-    def _add_exit(self, time: int, at: float, code: int | None, oom: bool, before: bool) -> bool:
-        """One entry a life, whichever of inspect and event tells first; False if nothing is new."""
+    def _add_exit(self, time: int, at: float, code: int | None, oom: bool, before: bool, heard: bool = False) -> bool:
+        """One entry a life, whichever of inspect and event tells first; whether this is news of a death in this wait."""
         for entry in self.exits:
             if self._same_life(min(time, entry["time"]), max(time, entry["time"])):
-                entry["oom"] = entry["oom"] or oom
-                return False
-        entry = {"at": round(at, 3), "code": code, "oom": oom, "time": time}
+                news = heard and not entry["heard"] and not entry.get("before")
+                entry["oom"], entry["heard"] = entry["oom"] or oom, entry["heard"] or heard
+                return news
+        entry = {"at": round(at, 3), "code": code, "oom": oom, "time": time, "heard": heard}
         if before:
             entry["before"] = True
         self.exits = (self.exits + [entry])[-MAX_KEPT:]
-        return True
+        return not before
 
 
 def health_of(inspect: dict[str, Any]) -> dict[str, Any]:

@@ -45,9 +45,9 @@ def saslprep(text: str) -> str:
     if not normal or any(table(c) for c in normal for table in prohibited):
         return text
     right_to_left = [stringprep.in_table_d1(c) for c in normal]
-    if any(right_to_left):
-        if any(stringprep.in_table_d2(c) for c in normal) or not (right_to_left[0] and right_to_left[-1]):
-            return text
+    mixed = any(stringprep.in_table_d2(c) for c in normal) or not (right_to_left[0] and right_to_left[-1])
+    if any(right_to_left) and mixed:
+        return text
     return normal
 
 

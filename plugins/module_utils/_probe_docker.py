@@ -250,5 +250,5 @@ def summary(inspect: dict[str, Any], track: Track) -> dict[str, Any]:
         "error": state.get("Error") or "",
         "restarts_seen": track.restarts_seen,
         "started_at": state.get("StartedAt"),
-        "exits": [{k: v for k, v in entry.items() if k != "time"} for entry in track.exits],
+        "exits": [{k: v for k, v in entry.items() if k not in ("time", "heard")} for entry in track.exits],
     }

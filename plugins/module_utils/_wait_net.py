@@ -10,6 +10,7 @@ as long as it likes. Here the timeout is computed anew from the attempt's deadli
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
 import io
@@ -210,7 +211,7 @@ class Net:
                     self._drop(sock)
                     failures.append(from_os_error(OSError(failed, ""), f"connect to {label}"))
         finally:
-            for sock, _label_ in pending.values():
+            for sock, _peer in pending.values():
                 self._drop(sock)
         failures += [transient("timeout", f"connect to {label}: no answer in time") for _s, label in pending.values()]
         failures += [transient("timeout", f"connect to {_label(f, a)}: no time left") for f, a in waiting]
@@ -268,10 +269,8 @@ class Net:
         with self._lock:
             self._closed = True
             for sock in self._open:
-                try:
+                with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
 
 
 def read_at_most(response: http.client.HTTPResponse, limit: int) -> bytes:

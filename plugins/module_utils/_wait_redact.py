@@ -16,8 +16,10 @@ MIN_SECRET = 6
 
 # Every repeat before a fixed word is bounded, so that a line of megabytes costs linear time.
 _BUILT_IN = (
-    r"(?i)\b[\w-]{0,40}(?:password|passwd|passphrase|secret|token|(?:api|access|private|fernet)[_-]?key)"
-    r"[\"']?\s{0,4}[=:]\s{0,4}[\"']?(?P<secret>[^\s\"',;&]+)",
+    (
+        r"(?i)\b[\w-]{0,40}(?:password|passwd|passphrase|secret|token|(?:api|access|private|fernet)[_-]?key)"
+        r"[\"']?\s{0,4}[=:]\s{0,4}[\"']?(?P<secret>[^\s\"',;&]+)"
+    ),
     r"(?i)\b(?:bearer|basic)\s{1,4}(?P<secret>[A-Za-z0-9._~+/=-]{8,})",
     r"(?i)\b[a-z][a-z0-9+.-]{0,20}://[^\s/:@]{0,100}:(?P<secret>[^\s/@]{1,200})@",
     r"(?s)-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?P<secret>.*?)(?:-----END|\Z)",

@@ -137,6 +137,12 @@ def test_a_changed_secret_changes_only_the_services_that_read_it(one):
     assert before["mlflow"] == after["mlflow"]
 
 
+def test_a_database_on_the_same_host_stops_last(one, three):
+    assert services(one, "one")["mlflow"]["depends_on"] == ["postgres-airflow"]
+    assert services(one, "one")["airflow-worker"]["depends_on"] == ["postgres-airflow", "redis-airflow"]
+    assert services(three, "h3")["airflow-worker"]["depends_on"] == []
+
+
 def test_a_missing_group_names_the_variable_to_set(tmp_path):
     inventory = {"hosts": {"one": LOCAL}, "children": {"mlflow": {"hosts": {"one": {}}}}}
     done = render(tmp_path, inventory)

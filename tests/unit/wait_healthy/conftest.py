@@ -8,7 +8,7 @@ import time
 
 import pytest
 from ansible_collections.mlops.stack.plugins.module_utils._wait_net import Net
-from ansible_collections.mlops.stack.plugins.module_utils._wait_run import wait
+from ansible_collections.mlops.stack.plugins.module_utils._wait_run import wait as wait_for
 from ansible_collections.mlops.stack.plugins.module_utils._wait_spec import KINDS
 from wait_fake_docker import FakeDocker
 from wait_servers import Adv
@@ -57,8 +57,18 @@ def run():
     """Run the checks to the end; the result, with ``failed`` in it."""
 
     def call(*checks, check_mode=False, **params):
-        ended = wait({**DEFAULTS, "checks": list(checks), **params}, check_mode)
+        ended = wait_for({**DEFAULTS, "checks": list(checks), **params}, check_mode)
         return {**ended.result, "failed": ended.failed}
+
+    return call
+
+
+@pytest.fixture
+def wait(run, docker):
+    """Run checks with the fake daemon."""
+
+    def call(*checks, **params):
+        return run(*checks, docker_host=docker.host, **params)
 
     return call
 

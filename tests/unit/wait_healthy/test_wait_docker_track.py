@@ -89,6 +89,14 @@ def test_inspect_and_event_of_one_death_are_one_exit():
         assert deaths(track) == [(3, False)], (first, second)
 
 
+def test_a_death_that_inspect_told_first_is_still_news_when_heard():
+    track = Track()
+    track.see(running(T0), 0.0)
+    track.see(down(T0, T0 + 5 * SECOND, 3, status="restarting"), 5.0)
+    assert die(track, T0 + 5 * SECOND + 8 * MS, 3)
+    assert not die(track, T0 + 5 * SECOND + 8 * MS, 3)
+
+
 def test_a_loop_keeps_every_exit_code():
     track = Track()
     track.see(running(T0), 0.0)

@@ -4,31 +4,8 @@ from __future__ import annotations
 
 import time
 
-import pytest
-from wait_fake_docker import SECOND, FakeDocker, container, frames
-from wait_servers import OK, UNAVAILABLE, Hang, codes, events, http
-
-
-@pytest.fixture
-def wait(run, docker):
-    def call(*checks, **params):
-        return run(*checks, docker_host=docker.host, **params)
-
-    return call
-
-
-def change(docker, inspect, action, **attributes):
-    """What the daemon does: first its state changes, then it tells."""
-    docker.set(inspect)
-    docker.emit(inspect, action, **attributes)
-
-
-def check(name="web", **options):
-    return {"type": "docker", "name": name, "container": name, **options}
-
-
-def shown(result, name="web"):
-    return result["checks"][name]["container"]
+from wait_fake_docker import SECOND, FakeDocker, check, container, frames, shown
+from wait_servers import codes, events
 
 
 def test_a_healthy_container_takes_one_look(wait, docker):
@@ -46,7 +23,7 @@ def test_it_is_the_event_that_ends_the_wait(wait, docker):
 
     def turn_healthy():
         told.append(time.monotonic())
-        change(docker, healthy, "health_status: healthy")
+        docker.change(healthy, "health_status: healthy")
 
     docker.then(turn_healthy)
     result = wait(check(state="healthy"))
@@ -67,7 +44,7 @@ def test_b01_the_gap_between_headers_and_subscription(wait, docker, later):
         while sum("/json" in one for one in docker.requests) < max(seen, 2):
             time.sleep(0.005)
         time.sleep(0.1)
-        change(docker, container(health="healthy"), "health_status: healthy")
+        docker.change(container(health="healthy"), "health_status: healthy")
         told.append(time.monotonic())
         docker.register.set()
 
@@ -91,7 +68,7 @@ def test_b06_an_exit_is_reported_at_once(wait, docker):
 
     def crash():
         told.append(time.monotonic())
-        change(docker, container(status="exited", exit_code=3), "die", exitCode="3")
+        docker.change(container(status="exited", exit_code=3), "die", exitCode="3")
 
     docker.then(crash)
     result = wait(check(stable_for=60))
@@ -111,7 +88,7 @@ def test_b05_b10_the_rule_that_fired_is_named(wait, docker):
 
 def test_b04_unhealthy_then_healthy_passes(wait, docker):
     docker.set(container(health="unhealthy", streak=3))
-    docker.then(change, docker, container(health="healthy"), "health_status: healthy")
+    docker.then(docker.change, container(health="healthy"), "health_status: healthy")
     assert not wait(check())["failed"]
 
 
@@ -121,7 +98,7 @@ def test_b08_one_shots(wait, docker):
     docker.set(container("job"))
     assert not wait(check("ok", state="exited"))["failed"]
     assert wait(check("bad", state="exited"))["reason"] == "permanent"
-    docker.then(lambda: change(docker, container("job", status="exited"), "die", exitCode="0"))
+    docker.then(lambda: docker.change(container("job", status="exited"), "die", exitCode="0"))
     result = wait(check("job", state="exited"))
     assert not result["failed"] and codes(result, "job") == ["running", "exited"]
 
@@ -131,12 +108,12 @@ def test_b09_one_crash_is_remembered_but_forgiven(wait, docker):
     docker.set(container(health="starting", policy="always", started=started))
 
     def crash():
-        change(docker, container(health="unhealthy", streak=1, status="restarting", exit_code=5, started=started), "die", exitCode="5")
+        docker.change(container(health="unhealthy", streak=1, status="restarting", exit_code=5, started=started), "die", exitCode="5")
         time.sleep(0.1)
         again = time.time_ns()
-        change(docker, container(health="starting", restarts=1, started=again), "start")
+        docker.change(container(health="starting", restarts=1, started=again), "start")
         time.sleep(0.1)
-        change(docker, container(health="healthy", restarts=1, started=again), "health_status: healthy")
+        docker.change(container(health="healthy", restarts=1, started=again), "health_status: healthy")
 
     docker.then(crash)
     result = wait(check(state="healthy"))
@@ -155,7 +132,7 @@ def test_b37_a_restart_loop_fails_with_all_exit_codes(wait, docker):
         for life in range(1, 10):
             docker.emit(container(), "die", exitCode=str(life))
             time.sleep(0.03)
-            change(docker, container(health="starting", restarts=life, started=time.time_ns()), "start")
+            docker.change(container(health="starting", restarts=life, started=time.time_ns()), "start")
             time.sleep(0.03)
 
     docker.then(loop)
@@ -246,7 +223,7 @@ def test_a_cut_stream_is_reopened_where_it_broke(wait, docker):
             docker.cut_streams()
             time.sleep(0.15)
         docker.wait_subscribed()
-        change(docker, container(health="healthy"), "health_status: healthy")
+        docker.change(container(health="healthy"), "health_status: healthy")
 
     docker.then(cut_twice)
     result = wait(check(state="healthy"))
@@ -264,7 +241,7 @@ def test_an_event_in_the_gap_of_a_cut_stream_is_replayed(wait, docker):
         docker.register.clear()
         docker.cut_streams()
         docker.emit(inspect, "die", exitCode="9")
-        change(docker, container(health="healthy", restarts=1, started=time.time_ns()), "start")
+        docker.change(container(health="healthy", restarts=1, started=time.time_ns()), "start")
         time.sleep(0.1)
         docker.register.set()
 
@@ -279,8 +256,8 @@ def test_b47_web_and_web_2(wait, docker):
     docker.set(other)
 
     def both():
-        change(docker, container("web-2", status="exited", exit_code=1), "die", exitCode="1")
-        change(docker, container("web", health="healthy"), "health_status: healthy")
+        docker.change(container("web-2", status="exited", exit_code=1), "die", exitCode="1")
+        docker.change(container("web", health="healthy"), "health_status: healthy")
 
     docker.then(both)
     result = wait(check("web", state="healthy"))
@@ -289,7 +266,7 @@ def test_b47_web_and_web_2(wait, docker):
 
 
 def test_b34_a_container_that_comes_later(wait, docker):
-    docker.then(lambda: change(docker, container(), "start"))
+    docker.then(lambda: docker.change(container(), "start"))
     result = wait(check(missing_grace=5))
     assert codes(result, "web") == ["missing", "running"]
     assert wait(check("nothing"))["elapsed"] < 1
@@ -316,7 +293,7 @@ def test_b35_or_is_found_again_under_its_name(wait, docker):
         docker.containers.clear()
         docker.emit(inspect, "destroy")
         time.sleep(0.2)
-        change(docker, container(health="healthy", identity="b" * 64), "start")
+        docker.change(container(health="healthy", identity="b" * 64), "start")
 
     docker.then(recreate)
     result = wait(check(state="healthy", missing_grace=5))
@@ -327,195 +304,6 @@ def test_b35_or_is_found_again_under_its_name(wait, docker):
 def test_b36_started_after_refuses_the_old_one(wait, docker):
     docker.set(container(health="healthy", identity="a" * 64))
     limit = time.time()
-    docker.then(lambda: change(docker, container(health="healthy", identity="b" * 64, started=time.time_ns()), "start"))
+    docker.then(lambda: docker.change(container(health="healthy", identity="b" * 64, started=time.time_ns()), "start"))
     result = wait(check(started_after=str(limit)))
     assert codes(result, "web") == ["stale", "healthy"] and shown(result)["id"] == "b" * 12
-
-
-def test_b38_the_link_fails_a_check_with_its_container(wait, docker, adv):
-    server = adv(listen=False)
-    docker.set(container())
-    docker.logs["web"] = frames(b"boom\n")
-    docker.then(lambda: change(docker, container(status="exited", exit_code=3), "die", exitCode="3"))
-    result = wait({"type": "http", "name": "api", "url": server.url, "container": "web"})
-    assert result["reason"] == "permanent" and result["elapsed"] < 2
-    assert result["failed_checks"] == ["api"]
-    assert "api: container web exited (3), restart policy 'no'; last: refused: connect to" in result["msg"] and "boom" in result["msg"]
-    assert result["checks"]["api"]["container"]["exits"][0]["code"] == 3
-
-
-def test_b38_created_is_not_an_exit(wait, docker, adv):
-    server = adv(http(OK), listen=False)
-    docker.set(container(status="created"))
-    docker.then(lambda: (server.listen(), change(docker, container(), "start")))
-    assert not wait({"type": "http", "name": "api", "url": server.url, "container": "web"})["failed"]
-
-
-def test_a_link_that_never_started_fails(wait, docker, adv):
-    docker.set(container(status="created", error="port is already allocated", exit_code=127))
-    result = wait({"type": "http", "name": "api", "url": adv(listen=False).url, "container": "web"})
-    assert result["reason"] == "permanent" and "port is already allocated" in result["msg"]
-
-
-def test_another_service_on_the_port_does_not_pass_for_a_dead_container(wait, docker, adv):
-    docker.set(container(status="exited", exit_code=1))
-    result = wait({"type": "http", "name": "api", "url": adv(http(OK)).url, "container": "web"})
-    assert result["reason"] == "permanent"
-
-
-def test_an_event_of_the_container_wakes_its_check(wait, docker, adv):
-    server = adv(http(UNAVAILABLE))
-    docker.set(container())
-    slow = {"min": 5, "max": 5}
-
-    def up():
-        docker.wait_subscribed()
-        server.scripts = [http(OK)]
-        docker.emit(container(), "health_status: healthy")
-
-    docker.then(up)
-    result = wait({"type": "http", "name": "api", "url": server.url, "container": "web"}, interval=slow)
-    assert not result["failed"] and result["elapsed"] < 3
-
-
-def test_an_absent_check_does_not_mind_the_death_of_its_container(wait, docker, adv):
-    server = adv([Hang()])
-    docker.set(container())
-
-    def down():
-        server.close()
-        change(docker, container(status="exited", exit_code=1), "die", exitCode="1")
-
-    docker.then(down)
-    result = wait({"type": "tcp", "name": "p", "state": "absent", "host": "127.0.0.1", "port": server.port, "container": "web"})
-    assert not result["failed"]
-
-
-LABELS = {"com.docker.compose.project": "mlops", "com.docker.compose.oneoff": "False"}
-
-
-def member(name, service, **options):
-    return container(name, labels={**LABELS, "com.docker.compose.service": service}, **options)
-
-
-def test_a_project_is_all_of_its_containers(wait, docker):
-    docker.set(member("mlops-a-1", "a", health="healthy"))
-    docker.set(member("mlops-b-1", "b", health="starting"))
-    docker.set(container("stranger", status="exited", exit_code=1))
-    docker.then(lambda: change(docker, member("mlops-b-1", "b", health="healthy"), "health_status: healthy"), looks=2)
-    result = wait({"type": "docker", "name": "all", "project": "mlops"})
-    assert not result["failed"] and codes(result, "all") == ["starting", "healthy"]
-    assert [one["name"] for one in result["checks"]["all"]["containers"]] == ["mlops-a-1", "mlops-b-1"]
-    assert not wait({"type": "docker", "name": "a", "project": "mlops", "service": "a"})["failed"]
-
-
-def test_one_dead_container_fails_its_project(wait, docker):
-    docker.set(member("mlops-a-1", "a", health="starting"))
-    docker.set(member("mlops-b-1", "b"))
-    docker.logs["mlops-b-1"] = frames(b"b says bye\n")
-    docker.then(lambda: change(docker, member("mlops-b-1", "b", status="exited", exit_code=4), "die", exitCode="4"))
-    result = wait({"type": "docker", "name": "all", "project": "mlops"})
-    assert result["reason"] == "permanent" and "container mlops-b-1 exited (4)" in result["msg"] and "b says bye" in result["msg"]
-
-
-def test_a_project_without_containers(wait, docker):
-    result = wait({"type": "docker", "name": "none", "project": "nothing"})
-    assert result["reason"] == "permanent" and "nothing" in result["msg"]
-
-
-def test_paused_is_a_warning(wait, docker):
-    docker.set(container(status="paused"))
-    result = wait(check(), timeout=0.5)
-    assert "web: container web is paused" in result["warnings"] and "container web is paused" in result["msg"]
-
-
-def test_b02_an_incomplete_first_inspect(wait, docker):
-    early = container(healthcheck={"Test": ["CMD", "x"]})
-    answers = iter([{**early, "NetworkSettings": None}])
-    docker.containers["web"] = lambda: next(answers, container(health="healthy"))
-    docker.then(lambda: docker.emit(early, "health_status: healthy"))
-    assert not wait(check(state="healthy"))["failed"]
-
-
-def test_the_api_version_is_negotiated(run, tmp_path, request):
-    for number, (offers, floor, wanted) in enumerate([("1.41", "1.12", "1.41"), ("1.99", "1.44", "1.45"), ("1.99", "1.60", "1.60")]):
-        fake = FakeDocker(str(tmp_path / f"{number}.sock"), api=offers, minimum=floor)
-        request.addfinalizer(fake.close)
-        fake.content_type = False
-        fake.set(container())
-        result = run(check(), docker_host=fake.host)
-        assert not result["failed"] and f"/v{wanted}/containers/web/json" in fake.requests
-
-
-def test_podman_waits_for_its_restart(wait, docker):
-    docker.server = "Libpod/4.3.1 (linux)"
-    docker.set(container(status="exited", exit_code=1, policy="always"))
-    docker.then(lambda: change(docker, container(policy="always", restarts=1, started=time.time_ns()), "start"))
-    result = wait(check())
-    assert codes(result, "web") == ["restarting", "running"]
-
-
-LOGS = {
-    "frames": (frames(b"one\n", b"two\n", stream=2), False, ["one", "two"]),
-    "a line in two frames": (frames(b"on", b"e\ntwo\n"), False, ["one", "two"]),
-    "tty": (b"one\r\ntwo\r\n", True, ["one", "two"]),
-    "not UTF-8": (frames(b"caf\xe9\n"), False, ["caf\ufffd"]),
-    "empty": (b"", False, []),
-    "frame cut short": (frames(b"one\n") + b"\x01\0\0\0\0\0\0\x09tw", False, ["one", "tw"]),
-}
-
-
-@pytest.mark.parametrize("case", LOGS.values(), ids=LOGS)
-def test_logs(wait, docker, case):
-    raw, tty, wanted = case
-    docker.set(container(status="exited", exit_code=1, tty=tty))
-    docker.logs["web"] = raw
-    assert shown(wait(check()))["log_tail"] == wanted
-
-
-def test_a_log_that_cannot_be_read(wait, docker):
-    docker.set(container(status="exited", exit_code=1))
-    docker.logs["web"] = 501
-    found = shown(wait(check()))
-    assert found["log_tail"] == [] and "does not support reading" in found["log_error"]
-
-
-def test_b46_a_huge_log_is_bounded(wait, docker):
-    docker.set(container(status="exited", exit_code=1))
-    docker.logs["web"] = frames(b"x" * 8 * 1024 * 1024 + b"\n")
-    result = wait(check())
-    assert len("".join(shown(result)["log_tail"])) <= 1000 and result["elapsed"] < 5
-
-
-def test_b46_health_outputs_are_bounded(wait, docker):
-    log = [{"Start": "2099-01-01T00:00:00Z", "ExitCode": 1, "Output": "y" * 5000}] * 9
-    docker.set(container(status="exited", exit_code=1, health="unhealthy", log=log))
-    found = shown(wait(check()))["health_log"]
-    assert len(found) == 5 and all(len(one["output"]) == 1024 for one in found)
-
-
-def test_the_environment_of_a_container_is_not_shown(wait, docker):
-    docker.set(container(status="exited", exit_code=1))
-    assert "abcdefgh" not in str(wait(check()))
-
-
-def test_log_lines_are_redacted(wait, docker):
-    docker.set(container(status="exited", exit_code=1))
-    docker.logs["web"] = frames(b"dsn=postgres://me:hunter22@db/x password=swordfish my-own-thing\n")
-    result = wait(check(), redact=["my-(?P<secret>own)-thing"])
-    assert shown(result)["log_tail"] == ["dsn=postgres://me:********@db/x password=******** my-********-thing"]
-
-
-def test_a_docker_event_that_is_none(wait, docker):
-    """Lines that are no container events are passed over."""
-    docker.set(container(health="starting"))
-
-    def noise():
-        docker.wait_subscribed()
-        for subscriber in docker._subscribers:
-            subscriber.put({"Type": "network"})
-            subscriber.put(["nonsense"])
-        change(docker, container(health="healthy"), "health_status: healthy")
-
-    docker.then(noise)
-    assert not wait(check(state="healthy"))["failed"]

@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import pathlib
 import ssl
+import time
 from typing import Any
 
 from cryptography import x509
@@ -39,7 +40,7 @@ class Certs:
     def _make(self, subject: str, issuer: Pair | None, authority: bool = False, start: int = -1, days: int = 10) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
-        begin = datetime.datetime.now(datetime.UTC) + start * DAY
+        begin = datetime.datetime.fromtimestamp(time.time(), datetime.timezone(datetime.timedelta())) + start * DAY
         builder: Any = (
             x509.CertificateBuilder()
             .subject_name(name)

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Union
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 SECOND = 10**9
@@ -72,7 +72,7 @@ def container(
     }
 
 
-Answer = Union[None, dict[str, Any], Callable[[], None | dict[str, Any]]]
+Answer = Any  # None, an inspect answer, or a callable that returns one of these
 
 
 class FakeDocker:
@@ -129,6 +129,11 @@ class FakeDocker:
             self.ring.append(event)
             for subscriber in self._subscribers:
                 subscriber.put(event)
+
+    def change(self, inspect: dict[str, Any], action: str, **attributes: str) -> None:
+        """What the daemon does: first its state changes, then it tells."""
+        self.set(inspect)
+        self.emit(inspect, action, **attributes)
 
     def lose(self, inspect: dict[str, Any]) -> None:
         """A change of which no event ever tells."""
@@ -285,3 +290,12 @@ def _number(version: str) -> tuple[int, ...]:
 def frames(*lines: bytes, stream: int = 1) -> bytes:
     """Log lines as Docker multiplexes them."""
     return b"".join(bytes([stream, 0, 0, 0]) + len(line).to_bytes(4, "big") + line for line in lines)
+
+
+def check(name: str = "web", **options: Any) -> dict[str, Any]:
+    return {"type": "docker", "name": name, "container": name, **options}
+
+
+def shown(result: dict[str, Any], name: str = "web") -> Any:
+    """What a result shows of the container of a check."""
+    return result["checks"][name]["container"]

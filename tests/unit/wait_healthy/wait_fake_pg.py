@@ -42,7 +42,7 @@ def startup(conn: socket.socket, answer_ssl: bytes = b"N") -> dict[str, str]:
         if code != 80877103:
             words = exact(conn, size - 8).decode().split("\0")
             assert code == 196608
-            return dict(zip(words[::2], words[1::2]))
+            return {words[i]: words[i + 1] for i in range(0, len(words) - 1, 2)}
         conn.sendall(answer_ssl)
 
 
@@ -99,7 +99,8 @@ def scram(password: str, forge: bool = False, skip: bool = False, iterations: in
         signed = f"{bare},{server_first},{without_proof}".encode()
         client_key = hmac.digest(salted, b"Client Key", "sha256")
         signature = hmac.digest(hashlib.sha256(client_key).digest(), signed, "sha256")
-        if bytes(a ^ b for a, b in zip(base64.b64decode(proof), signature)) != client_key:
+        mask = int.from_bytes(base64.b64decode(proof), "big") ^ int.from_bytes(signature, "big")
+        if mask.to_bytes(32, "big") != client_key:
             conn.sendall(error("28P01", "password authentication failed"))
             return
         verifier = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), signed, "sha256")

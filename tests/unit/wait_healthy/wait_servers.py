@@ -8,7 +8,6 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -97,7 +96,7 @@ class Reset(Step):
         conn.close()
 
 
-Script = list[bytes | Step | Callable[..., None]]
+Script = list[Any]  # of bytes to send, Steps, and callables that take the connection
 
 
 class Adv:

@@ -1,0 +1,90 @@
+"""Airflow by its public API, its worker by Flower, and its start in whatever order the parts come up."""
+
+import pytest
+import requests
+from conftest import eventually
+
+API = "http://127.0.0.1:8081"
+FLOWER = "http://127.0.0.1:5555"
+NOT_MIGRATED = "You need to initialize the database"
+
+
+class Session(requests.Session):
+    """Airflow's API with a token of the admin user."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        answer = self.post(f"{API}/auth/token", json={"username": "admin", "password": "admin"}, timeout=10)
+        answer.raise_for_status()
+        self.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def json(self, method: str, path: str, **body) -> dict:
+        answer = self.request(method, f"{API}/api/v2/{path}", json=body or None, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+
+@pytest.fixture
+def airflow(on_host):
+    return Session()
+
+
+def run_to_its_end(airflow: Session) -> dict:
+    """A new run of greet, once it has ended."""
+    eventually(lambda: airflow.json("GET", "dags/greet"), timeout=60, errors=(requests.HTTPError,))
+    airflow.json("PATCH", "dags/greet", is_paused=False)
+    run_id = airflow.json("POST", "dags/greet/dagRuns", logical_date=None)["dag_run_id"]
+
+    def ended() -> dict:
+        run = airflow.json("GET", f"dags/greet/dagRuns/{run_id}")
+        assert run["state"] in ("success", "failed"), run
+        return run
+    return eventually(ended, timeout=120)
+
+
+def all_healthy() -> None:
+    health = requests.get(f"{API}/api/v2/monitor/health", timeout=10).json()
+    assert {part: state["status"] for part, state in health.items()} == dict.fromkeys(
+        ("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy")
+
+
+def test_wrong_password_gets_no_token(on_host):
+    assert requests.post(f"{API}/auth/token", json={"username": "admin", "password": "wrong"}, timeout=10).status_code == 401
+
+
+def test_every_dag_is_parsed(airflow):
+    assert {dag["dag_id"] for dag in airflow.json("GET", "dags")["dags"]} == {"greet", "train_regmodel"}
+    assert airflow.json("GET", "importErrors")["total_entries"] == 0
+
+
+def test_run_succeeds_on_the_worker_and_its_log_is_read(airflow):
+    run = run_to_its_end(airflow)
+    assert run["state"] == "success"
+    task = f"dags/greet/dagRuns/{run['dag_run_id']}/taskInstances/say"
+    assert airflow.json("GET", f"{task}/xcomEntries/return_value")["value"] == "hello worker"
+    assert "hello worker, from a task's log" in str(airflow.json("GET", f"{task}/logs/1"))
+
+
+def test_flower_sees_the_worker(on_host):
+    workers = requests.get(f"{FLOWER}/api/workers?refresh=1", timeout=30).json()
+    assert list(workers) == ["celery@airflow-worker"]
+    assert [queue["name"] for queue in workers["celery@airflow-worker"]["active_queues"]] == ["default"]
+
+
+def test_restart_in_any_order_converges_without_an_uninitialized_database(on_host, compose):
+    """What depends on others first, the database last: as after a power cut, nothing waits for anything in order."""
+    compose("kill")
+    compose("start airflow-worker airflow-scheduler airflow-webserver flower airflow-triggerer airflow-dag-processor")
+    compose("start airflow-init")
+    compose("start redis-airflow postgres-airflow")
+    eventually(all_healthy, timeout=180, errors=(AssertionError, requests.RequestException))
+    assert run_to_its_end(Session())["state"] == "success"
+    assert NOT_MIGRATED not in compose("logs --no-color")
+
+
+def test_containers_call_themselves_healthy(host):
+    def healthy() -> None:
+        states = host.check_output("docker ps --all --format '{{.Names}} {{.Status}}'").splitlines()
+        assert len(states) == 9
+        assert all(state.endswith("(healthy)") for state in states), states
+    eventually(healthy, timeout=60)
