@@ -35,7 +35,7 @@ def file_problems(files):
 
 def shared_ports(ports):
     """Ports that two variables claim on one host."""
-    seen = {}
+    seen: dict[tuple[str, int], str] = {}
     for row in ports:
         key = (row["address"], int(row["port"]))
         if key in seen:

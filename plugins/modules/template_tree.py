@@ -194,10 +194,10 @@ class Delivery:
     def deliver(self, dest, archive):
         """Bring the directory dest to the archive's content."""
         with tarfile.open(archive) as tar:
-            wanted = json.load(tar.extractfile(MANIFEST))
-            for name, entry in sorted(wanted.items()):
-                content = tar.extractfile(name).read()
-                self.put(os.path.join(dest, name), content, entry["mode"], entry["uid"], entry["gid"], entry["secret"])
+            contents = {member.name: b"".join(tar.extractfile(member) or ()) for member in tar}
+        wanted = json.loads(contents.pop(MANIFEST))
+        for name, entry in sorted(wanted.items()):
+            self.put(os.path.join(dest, name), contents[name], entry["mode"], entry["uid"], entry["gid"], entry["secret"])
         for name, entry in self._delivered(dest).items():
             if name not in wanted:
                 self.drop(os.path.join(dest, name), entry["secret"])
