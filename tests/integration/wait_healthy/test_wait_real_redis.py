@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 
 from wait_real import codes, until
 
@@ -43,8 +44,8 @@ def test_b42_loading(run, redis):
     """A data set that takes a while to load: PING answers, and is not ready."""
     first = redis("--save", "", "--appendonly", "no")
     until(lambda: answers(first))
-    first.call("DEBUG", "POPULATE", "2000", "key", "100")
-    first.call("SAVE")
+    first.fill(2000)
+    assert first.call("SAVE") == "+OK"
     first.stop(signal.SIGKILL)
     second = redis("--save", "", "--appendonly", "no", "--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024")
     result = run(check(second))
@@ -54,8 +55,6 @@ def test_b42_loading(run, redis):
 def test_too_many_clients(run, redis):
     server = redis("--maxclients", "1")
     until(lambda: answers(server))
-    import socket
-
     with socket.create_connection(("127.0.0.1", server.port)) as held:
         held.sendall(b"PING\r\n")
         held.recv(100)

@@ -120,6 +120,14 @@ class Redis:
             sock.sendall(b"".join([b"*%d\r\n" % len(words), *(b"$%d\r\n%s\r\n" % (len(word), word.encode()) for word in words)]))
             return sock.makefile("rb").readline().decode().strip()
 
+    def fill(self, keys):
+        """Put keys into the data set."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as sock:
+            sock.sendall(b"".join(b"SET key:%d %s\r\n" % (number, b"x" * 100) for number in range(keys)))
+            reader = sock.makefile("rb")
+            for _key in range(keys):
+                assert reader.readline() == b"+OK\r\n"
+
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
         self.process.wait(10)
