@@ -12,6 +12,8 @@ from difflib import get_close_matches
 
 from ansible.plugins.action import ActionBase
 
+# Products of which one version (for PostgreSQL, a major) cannot read the data of another (postgresql.org, "Upgrading a Cluster").
+UNREADABLE = ("postgres",)
 ON_HOST = ("project", "state_path", "ports", "min_free_mib")
 
 
@@ -56,13 +58,16 @@ def data_problems(remembered, wanted_secrets, wanted_versions, allow_migration):
     if changed:
         yield ("the data on this host was made with another %s; point mlops_secrets_dir to the folder that this host was set up with, "
                "restore that folder, or delete the data (playbooks/down.yml -e delete_data=true)" % " and ".join(changed))
-    if allow_migration:
-        return
     for name, version in sorted(wanted_versions.items()):
         have = remembered.get("versions", {}).get(name)
-        if have and have != version:
-            yield ("%s %s holds data here and %s is wanted: that migrates its schema; run playbooks/upgrade.yml, "
-                   "which backs up first, or keep %s" % (name, have, version, have))
+        if not have or have == version:
+            continue
+        if name in UNREADABLE:
+            yield ("%s %s holds data here and %s is wanted, which cannot read it: dump the databases with %s, delete the data, "
+                   "and restore the dump with %s; or keep %s" % (name, have, version, have, version, have))
+        elif not allow_migration:
+            yield ("%s %s holds data here and %s is wanted: that migrates its schema, and there is no way back; back up the databases "
+                   "and run again with -e mlops_allow_migration=true, or keep %s" % (name, have, version, have))
 
 
 class ActionModule(ActionBase):

@@ -72,4 +72,9 @@ def test_other_secrets_than_the_datas_are_refused_by_name_and_not_shown():
 def test_a_version_that_migrates_data_is_refused(have, want, allow, refused):
     found = list(controller.data_problems(remembered({}, {"airflow": have} if have else {}), {}, {"airflow": want}, allow))
     assert bool(found) is refused
-    assert not refused or ("airflow 3.3.2 holds data" in found[0] and "playbooks/upgrade.yml" in found[0])
+    assert not refused or ("airflow 3.3.2 holds data" in found[0] and "mlops_allow_migration=true" in found[0])
+
+
+def test_another_postgresql_major_is_refused_whatever_is_allowed():
+    found = list(controller.data_problems(remembered({}, {"postgres": "17"}), {}, {"postgres": "18"}, True))
+    assert len(found) == 1 and "postgres 17 holds data here and 18 is wanted, which cannot read it" in found[0]

@@ -1,49 +1,82 @@
-"""One MLflow for all tests but those that stop it; one RegModel for each test that needs its own."""
-
-import os
-import subprocess
-from pathlib import Path
+"""One MLflow and one model runtime for all tests here; RegModels for a test, or for a file where they stay as they are."""
 
 import pytest
-from regmodel_harness import Mlflow, Service, venv
-
-
-def log_models(uri, *options):
-    """Log the models of regmodel_fixture_models.py."""
-    script = Path(__file__).with_name("regmodel_fixture_models.py")
-    env = os.environ | {"MLFLOW_TRACKING_URI": uri, "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [str(venv("runtime") / "python"), str(script), *options], env=env, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+from regmodel_docker import remove_containers
+from regmodel_runtime import Runtime
+from regmodel_services import Mlflow, Service
 
 
 @pytest.fixture(scope="session")
-def mlflow(tmp_path_factory):
-    server = Mlflow(tmp_path_factory.mktemp("mlflow"))
-    server.start()
-    yield server
+def shared(tmp_path_factory):
+    """The folder that every container sees, for files that the tests write; the images' users may read it."""
+    folder = tmp_path_factory.mktemp("shared")
+    folder.chmod(0o755)
+
+    yield folder
+    remove_containers()
+
+
+@pytest.fixture(scope="session")
+def write(shared):
+    """Writes a file into the shared folder, and returns where containers find it."""
+
+    def write_one(name, text):
+        path = shared / name
+        path.write_text(text)
+        path.chmod(0o644)
+        return f"/run/test/{name}"
+
+    return write_one
+
+
+@pytest.fixture(scope="session")
+def runtime(shared, tmp_path_factory):
+    with (tmp_path_factory.mktemp("runtime") / "log").open("w") as log:
+        one = Runtime(shared, log)
+        yield one
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def mlflow(shared, runtime):
+    """MLflow; the runtime imports its libraries while this starts."""
+    del runtime
+    server = Mlflow(shared)
+    yield server.start()
     server.close()
 
 
 @pytest.fixture(scope="session")
-def models(mlflow):
-    """The shared MLflow, with the fixture models in it."""
-    log_models(mlflow.uri)
+def models(mlflow, runtime):
+    """MLflow, with the fixture models in it."""
+    runtime.log_models(mlflow.uri)
     return mlflow
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Starts RegModel processes, and ends them with the test."""
+def regmodel(shared):
+    """Makes RegModels, which end with the test."""
     services = []
 
-    def start_one(uri, model="steps", *, ready=True, **environ):
-        folder = tmp_path / str(len(services))
-        folder.mkdir()
-        services.append(Service(folder, uri, model, **environ))
-        return services[-1].start(ready=ready)
+    def make(uri, model="steps", **environ):
+        services.append(Service(shared, uri, model, **environ))
+        return services[-1]
 
-    yield start_one
+    yield make
+    for service in services:
+        service.close()
+
+
+@pytest.fixture(scope="module")
+def regmodels(shared):
+    """Makes RegModels, which end with the file."""
+    services = []
+
+    def make(uri, model="steps", **environ):
+        services.append(Service(shared, uri, model, **environ))
+        services[-1].launch()
+        return services[-1]
+
+    yield make
     for service in services:
         service.close()

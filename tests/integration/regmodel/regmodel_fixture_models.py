@@ -1,16 +1,9 @@
-"""Logs the models that the tests serve, or with a number N only the first N versions of `steps`.
-
-Run by the model runtime's Python against MLFLOW_TRACKING_URI.
+"""Logs the models that the tests serve; run by the model runtime's Python against MLFLOW_TRACKING_URI.
 
 The Python models are pickled by value, because this file is the main program: the service never imports it.
 """
 
-import os
-import sys
 import time
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 import numpy
@@ -52,6 +45,7 @@ class Fragile(PythonModel):
         if first == -3:
             return numpy.array([1.0])
         if first == -4:
+            print("a slow prediction begins", flush=True)
             time.sleep(2)
         return model_input[["a"]]
 
@@ -112,8 +106,6 @@ def main():
     mlflow.set_experiment("fixtures")
     for number in (1, 2, 3, 4):
         log(sklearn_version, "steps", 1000 * number)
-        if sys.argv[1:] == [str(number)]:
-            return
     log(python_version, "steps", Slow())  # 5
     log(python_version, "steps", Broken())  # 6
     log(python_version, "steps", FailsOnce())  # 7
@@ -121,13 +113,15 @@ def main():
     tensor = infer_signature(ROWS.to_numpy(), numpy.array([0.0]))
     log(sklearn_version, "steps", 9000, signature=tensor, input_example=None)  # 9
     log(sklearn_version, "steps", 10000, input_example=None)  # 10
+    binary = ModelSignature(Schema([ColSpec(DataType.binary, "a")]), OUTPUT)
+    log(python_version, "steps", Echo(), binary)  # 11
 
     log(python_version, "fragile", Fragile())
     kinds = [ColSpec(kind, kind.name) for kind in DataType if kind.name != "binary"]
     optional = [ColSpec(DataType.double, "maybe", required=False), ColSpec(DataType.long, "count", required=False)]
     log(python_version, "echo", Echo(), ModelSignature(Schema(kinds + optional), Schema([ColSpec(DataType.string)])))
-    binary = ModelSignature(Schema([ColSpec(DataType.binary, "a")]), OUTPUT)
-    log(python_version, "echo", Echo(), binary)
+    for name in ("steps", "fragile", "echo"):
+        mlflow.MlflowClient().set_registered_model_alias(name, "champion", "1")
 
 
 if __name__ == "__main__":

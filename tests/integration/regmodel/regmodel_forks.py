@@ -38,22 +38,22 @@ def become(command, environ, fresh, seconds):
 
 
 def main():
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / "stdout", Path(folder) / "stderr"]
-        for line in sys.stdin:
-            order = json.loads(line)
-            files = [path.open("wb") for path in paths]
-            sys.stdout.flush()
-            child = os.fork()
-            if child == 0:
-                for number, file in enumerate(files, 1):
-                    os.dup2(file.fileno(), number)
-                return order
-            for file in files:
-                file.close()
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            stdout, stderr = (path.read_text(errors="replace") for path in paths)
-            print(json.dumps({"returncode": status, "stdout": stdout, "stderr": stderr}), flush=True)
+    """Answer orders until there are no more; in a child, return what it shall become."""
+    folder = Path(tempfile.mkdtemp())
+    paths = [folder / "stdout", folder / "stderr"]
+    for line in sys.stdin:
+        order = json.loads(line)
+        files = [path.open("wb") for path in paths]
+        child = os.fork()
+        if child == 0:
+            for number, file in enumerate(files, 1):
+                os.dup2(file.fileno(), number)
+            return order
+        for file in files:
+            file.close()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        stdout, stderr = (path.read_text(errors="replace") for path in paths)
+        print(json.dumps({"returncode": status, "stdout": stdout, "stderr": stderr}), flush=True)
     return None
 
 

@@ -235,8 +235,17 @@ def test_a_crash_is_seen_through_slices(run, containers, slices):
     assert not result["failed"] and [one["code"] for one in shown(result)["exits"]] == [5]
 
 
+SMALL = ("--memory", "8m", "--memory-swap", "8m")
+
+
 def test_out_of_memory_is_labelled(run, containers):
-    name = containers.create("oom", "sleep 1; head -c 200m /dev/zero | tail", "--memory", "8m", "--memory-swap", "8m", "--init")
+    name = containers.create("oom", "sleep 1; exec tail /dev/zero", *SMALL)
     result = run(docker(name, stable_for=30.0))
-    assert result["reason"] == "permanent"
-    assert shown(result)["oom"] or shown(result)["exit_code"] != 0
+    assert result["reason"] == "permanent" and "exited (137, out of memory)" in result["msg"]
+    assert [(one["code"], one["oom"]) for one in shown(result)["exits"]] == [(137, True)]
+
+
+def test_a_child_that_runs_out_of_memory_is_no_death(run, containers):
+    name = containers.create("child", f"sleep 0.7; tail /dev/zero; touch /tmp/ok; {FOREVER}", *SMALL, *healthcheck("test -e /tmp/ok"))
+    result = run(docker(name, state="healthy"))
+    assert not result["failed"] and shown(result)["exits"] == [] and shown(result)["status"] == "running"
