@@ -144,7 +144,7 @@ class DockerApi:
 
     def _request(self, stream: Stream, path: str, versioned: bool = True) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection("docker")
-        connection.sock = HttpSocket(stream)  # type: ignore[assignment]
+        connection.sock = HttpSocket(stream)
         prefix = f"/v{self.version}" if versioned and self.version else ""
         self._guard(connection.request, "GET", prefix + path, None, {"Connection": "close"})
         return self._guard(connection.getresponse)

@@ -152,7 +152,7 @@ def _request(
             stream.start_tls(check["tls"], host)
         connection = http.client.HTTPConnection(host, port)
         # http.client reads and writes through the stream, so the deadline holds for every byte.
-        connection.sock = HttpSocket(stream)  # type: ignore[assignment]
+        connection.sock = HttpSocket(stream)
         try:
             target = (url.path or "/") + (f"?{url.query}" if url.query else "")
             connection.request(method, target, body, check["headers"])

@@ -48,8 +48,10 @@ def from_ssl_error(exc: ssl.SSLError, doing: str) -> Outcome:
     reason = exc.reason or ""
     if reason in _NOT_TLS:
         return suspect("not_tls", f"{doing}: the port does not speak TLS ({reason})")
-    if "ALERT_CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
-        return suspect("tls_client_certificate", f"{doing}: {reason}; the server may want client_cert")
+    if "ALERT_CERTIFICATE_REQUIRED" in reason:
+        return suspect("tls_client_certificate", f"{doing}: the server wants a client certificate; set client_cert")
+    if "HANDSHAKE_FAILURE" in reason:
+        return suspect("tls_handshake", f"{doing}: {reason}; the server may want client_cert")
     if isinstance(exc, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return transient("tls_closed", f"{doing}: the server closed the connection; it may want client_cert")
     return transient("tls_error", f"{doing}: {reason or exc}")

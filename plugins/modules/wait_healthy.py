@@ -30,6 +30,7 @@ notes:
 attributes:
   check_mode: {support: full, description: Probes every check once and reports what it found without failing.}
   diff_mode: {support: N/A, description: Nothing is changed.}
+  platform: {platforms: posix}
 extends_documentation_fragment: [ansible.builtin.action_common_attributes]
 options:
   checks:
@@ -172,6 +173,12 @@ options:
     type: list
     elements: str
     default: []
+  _slice:
+    description:
+      - Set by the action plugin. Seconds after which the module hands its state on although checks are still open; RV(ignore:finished) tells
+        whether that is so.
+    type: float
+  _state: {description: Set by the action plugin. What the slice before handed on., type: dict}
 """
 
 EXAMPLES = r"""

@@ -1,13 +1,12 @@
-"""An image that was built on one machine and carried to another, run on both; and the same by way of an archive."""
+"""An image that was built on one machine and carried to another, run on both."""
 
-import pytest
 import redis
-from conftest import EPHEMERAL, eventually, play
+import testinfra
+from conftest import eventually
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 FIRST, SECOND = "mlops-images-first", "mlops-images-second"
-ARCHIVE = EPHEMERAL / "archive"
 
 
 def image_of(host) -> str:
@@ -39,20 +38,6 @@ def test_image_runs_on_the_machine_that_built_it_and_on_the_other(on_host):
 
 
 def test_both_machines_have_the_same_image(host):
-    import testinfra
-
     other = testinfra.get_host(f"docker://{SECOND if host.backend.host == FIRST else FIRST}")
     assert image_of(host) == image_of(other)
     assert inputs_of(host) == inputs_of(other)
-
-
-@pytest.mark.testinfra_hosts(f"ansible://{SECOND}")
-def test_machine_without_a_way_to_build_loads_the_archive(on_host):
-    play("export.yml", "--extra-vars", f"images_archive={ARCHIVE}")
-    before = inputs_of(on_host)
-    on_host.check_output(f"docker image rm --force {image_of(on_host)}")
-    arguments = ["--limit", SECOND, "--extra-vars", f"mlops_image_source=archive images_archive={ARCHIVE}"]
-    assert "changed=0" not in play("converge.yml", *arguments)
-    assert inputs_of(on_host) == before
-    assert version_served(on_host).startswith("8.0.")
-    assert "changed=0" in play("converge.yml", *arguments)

@@ -1,7 +1,7 @@
 """One MLflow and one model runtime for all tests here; RegModels for a test, or for a file where they stay as they are."""
 
 import pytest
-from regmodel_docker import remove_containers
+from regmodel_docker import SHARED, remove_containers
 from regmodel_runtime import Runtime
 from regmodel_services import Mlflow, Service
 
@@ -11,7 +11,6 @@ def shared(tmp_path_factory):
     """The folder that every container sees, for files that the tests write; the images' users may read it."""
     folder = tmp_path_factory.mktemp("shared")
     folder.chmod(0o755)
-
     yield folder
     remove_containers()
 
@@ -24,7 +23,7 @@ def write(shared):
         path = shared / name
         path.write_text(text)
         path.chmod(0o644)
-        return f"/run/test/{name}"
+        return f"{SHARED}/{name}"
 
     return write_one
 

@@ -20,7 +20,7 @@ A_AND_B = ModelSignature(Schema([ColSpec(DataType.double, "a"), ColSpec(DataType
 
 
 class Slow(PythonModel):
-    """Takes its time to load."""
+    """Version 5 of `steps`: takes its time to load."""
 
     def load_context(self, context):
         del context
@@ -30,7 +30,7 @@ class Slow(PythonModel):
             sum(range(1000))
 
     def predict(self, context, model_input, params=None):
-        return model_input["a"] + model_input["b"] + 5000
+        return model_input["a"] + 2 * model_input["b"] + 5000
 
 
 class Fragile(PythonModel):

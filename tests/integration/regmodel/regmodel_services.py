@@ -62,7 +62,8 @@ class Mlflow(Container):
     def copy_version(self, name: str, version: str | int, to: str) -> str:
         """Register a version's model under another name too; the new version."""
         found = self.version(name, version)
-        made = self.call("POST", "model-versions/create", name=to, source=found["source"], run_id=found["run_id"])
+        model = found["source"].rpartition("/")[2]
+        made = self.call("POST", "model-versions/create", name=to, source=found["source"], run_id=found["run_id"], model_id=model)
         return made["model_version"]["version"]
 
 

@@ -7,19 +7,43 @@ import time
 
 import pytest
 import requests
-from regmodel_harness import APP, Service, venv, wait_for
+from regmodel_docker import wait_for
 
 GOOD = {"a": 1.0, "b": 2.0}
+KEY = "clé-secrète"
 
 
 @pytest.fixture(scope="module")
-def service(models, tmp_path_factory):
-    """One service for all requests that leave it as it is."""
-    models.set_alias("steps", 1, alias="api")
-    folder = tmp_path_factory.mktemp("service")
-    one = Service(folder, models.uri, "steps", REGMODEL_MODEL_ALIAS="api", REGMODEL_MAX_ROWS="3").start()
-    yield one
-    one.close()
+def launched(models, regmodels, write):
+    """The services of this file, which start side by side."""
+    for alias, version in (("api", 1), ("key", 2)):
+        models.set_alias("steps", version, alias=alias)
+    return {
+        "steps": regmodels(models.uri, REGMODEL_MODEL_ALIAS="api", REGMODEL_MAX_ROWS="3"),
+        "echo": regmodels(models.uri, "echo"),
+        "fragile": regmodels(models.uri, "fragile"),
+        "keyed": regmodels(models.uri, REGMODEL_MODEL_ALIAS="key", REGMODEL_API_KEY_FILE=write("key", KEY + "\n")),
+    }
+
+
+@pytest.fixture
+def service(launched):
+    return launched["steps"].start()
+
+
+@pytest.fixture
+def echo(launched):
+    return launched["echo"].start()
+
+
+@pytest.fixture
+def fragile(launched):
+    return launched["fragile"].start()
+
+
+@pytest.fixture
+def keyed(launched):
+    return launched["keyed"].start()
 
 
 def post(service, body, **headers):
@@ -75,10 +99,8 @@ def test_a_body_that_is_too_large_is_refused(service):
     assert service.get("/health").status_code == 200
 
 
-def test_every_type_reaches_the_model_as_its_signature_says(models, start):
-    models.set_alias("echo", 1)
-    service = start(models.uri, "echo")
-    types = {one["name"]: one["type"] for one in service.get("/model").json()["signature"]["inputs"]}
+def test_every_type_reaches_the_model_as_its_signature_says(echo):
+    types = {one["name"]: one["type"] for one in echo.get("/model").json()["signature"]["inputs"]}
     row = {
         "boolean": True,
         "integer": -5,
@@ -89,7 +111,7 @@ def test_every_type_reaches_the_model_as_its_signature_says(models, start):
         "datetime": "2026-01-02T03:04:05",
     }
     assert set(types) == set(row) | {"maybe", "count"}
-    answer = service.predict([row, row | {"maybe": 1.5, "double": 0.1}])
+    answer = echo.predict([row, row | {"maybe": 1.5, "double": 0.1}])
     assert answer.status_code == 200, answer.text
     first, second = answer.json()["predictions"]
     dtypes = dict(pair.split(":") for pair in first.split("|")[0].split(","))
@@ -106,24 +128,22 @@ def test_every_type_reaches_the_model_as_its_signature_says(models, start):
     for value in ("True", "-5", str(2**60), "0.5", "2.0", "é", "2026-01-02 03:04:05", "None"):
         assert f"'{value}'" in first
     assert "'1.5'" in second
-    assert service.predict([row | {"count": 1}, row]).json()["detail"][0]["field"] == "count"
+    assert echo.predict([row | {"count": 1}, row]).json()["detail"][0]["field"] == "count"
 
 
-def test_a_model_that_fails_answers_500_for_that_request_only(models, start):
-    models.set_alias("fragile", 1)
-    service = start(models.uri, "fragile")
+def test_a_model_that_fails_answers_500_for_that_request_only(fragile):
     for value, text in (
         (-1, "RuntimeError: negative age"),
         (-2, "predicted nan for row 0"),
         (-3, "1 predictions for 2 rows"),
     ):
-        answer = service.predict([{"a": value, "b": 0}] * 2)
+        answer = fragile.predict([{"a": value, "b": 0}] * 2)
         assert answer.status_code == 500
         assert text in answer.json()["detail"]
         assert answer.json()["model"]["version"] == "1"
-    assert service.predict([{"a": 7, "b": 0}]).json()["predictions"] == [7.0]
-    assert service.metric('regmodel_predict_requests_total{status="500"}') == 3
-    assert "RuntimeError: negative" in service.output()
+    assert fragile.predict([{"a": 7, "b": 0}]).json()["predictions"] == [7.0]
+    assert fragile.metric('regmodel_predict_requests_total{status="500"}') == 3
+    assert "RuntimeError: negative" in fragile.output()
 
 
 def test_the_model_is_described(service, models):
@@ -189,10 +209,8 @@ def test_the_description_of_the_api_follows_the_model(service):
     assert "security" not in predict
 
 
-def test_with_a_key_only_its_holder_gets_predictions(models, start, tmp_path):
-    (tmp_path / "key").write_text("clé-secrète\n")
-    service = start(models.uri, REGMODEL_MODEL_ALIAS="api", REGMODEL_API_KEY_FILE=str(tmp_path / "key"))
-    key = "clé-secrète".encode()
+def test_with_a_key_only_its_holder_gets_predictions(keyed):
+    key = KEY.encode()
     for headers, status in (
         ({}, 401),
         ({"X-API-Key": "wrong"}, 401),
@@ -203,66 +221,31 @@ def test_with_a_key_only_its_holder_gets_predictions(models, start, tmp_path):
         ({"Authorization": b"Bearer " + key}, 200),
         ({"Authorization": b"bearer " + key}, 200),
     ):
-        answer = post(service, {"inputs": [GOOD]}, **headers)
+        answer = post(keyed, {"inputs": [GOOD]}, **headers)
         assert answer.status_code == status, headers
         if status == 401:
             assert answer.headers["WWW-Authenticate"] == "Bearer"
             assert "API key" in answer.json()["detail"]
     for path in ("/health", "/ready", "/model", "/metrics", "/"):
-        assert service.get(path).status_code == 200
-    assert service.get("/openapi.json").json()["paths"]["/predict"]["post"]["security"]
-    assert 'id="key"' in service.get("/").text
-    assert "secrète" not in service.output()
+        assert keyed.get(path).status_code == 200
+    assert keyed.get("/openapi.json").json()["paths"]["/predict"]["post"]["security"]
+    assert 'id="key"' in keyed.get("/").text
+    assert KEY not in keyed.output()
 
 
-def test_nothing_is_left_on_disk(models, start):
-    models.set_alias("steps", 2)
-    service = start(models.uri)
-    models.set_alias("steps", 3)
-    service.wait_model(version="3")
-    assert [path for path in service.tmp.rglob("*") if path.is_file()] == []
-    assert not list(APP.rglob("__pycache__"))
-
-
-def test_a_request_under_way_is_answered_after_sigterm(models, start):
-    models.set_alias("fragile", 1)
-    service = start(models.uri, "fragile")
+def test_a_request_under_way_is_answered_after_sigterm(fragile):
     answers = []
-    client = threading.Thread(target=lambda: answers.append(service.predict([{"a": -4, "b": 0}])))
+    client = threading.Thread(target=lambda: answers.append(fragile.predict([{"a": -4, "b": 0}])))
     client.start()
-    # The model takes two seconds; the loopback request is in it long before one has passed.
-    time.sleep(1)
-    started = time.monotonic()
-    assert service.stop() == 0
+    wait_for(lambda: "a slow prediction begins" in fragile.output())
+    assert fragile.stop() == 0
     client.join()
     assert answers[0].status_code == 200
-    assert time.monotonic() - started < 5
 
 
-def test_sigterm_does_not_wait_for_a_load(models, start):
-    models.set_alias("steps", 1)
-    service = start(models.uri)
-    models.set_alias("steps", 5)
-    service.wait_model(loading="5")
-    started = time.monotonic()
-    assert service.stop() == 0
-    assert time.monotonic() - started < 2
-
-
-def test_settings_that_cannot_be_used_end_the_start_with_every_reason(tmp_path):
-    service = Service(tmp_path, "", "steps", REGMODEL_POLL_SECONDS="often", REGMODEL_API_KEY_FILE="/nonexistent/key")
-    service.spawn([venv("runtime") / "python", "-m", "regmodel"], env=service.environ)
-    assert service.child.wait(20) == 2
+def test_settings_that_cannot_be_used_end_the_start_with_every_reason(regmodel):
+    service = regmodel("", REGMODEL_POLL_SECONDS="often", REGMODEL_API_KEY_FILE="/nonexistent/key")
+    service.launch()
+    wait_for(lambda: not service.running())
+    assert service.state("ExitCode") == "2"
     assert [line.split(":")[0] for line in service.output().splitlines()] == ["regmodel"] * 3
-
-
-def test_health_answers_before_mlflow_is_even_imported(models, tmp_path):
-    service = Service(tmp_path, models.uri, "steps", PYTHONPROFILEIMPORTTIME="1")
-    service.start(ready=False)
-    try:
-        early = service.output()
-        assert "fastapi" in early
-        assert "mlflow.pyfunc" not in early
-        wait_for(lambda: "mlflow.pyfunc" in service.output())
-    finally:
-        service.close()

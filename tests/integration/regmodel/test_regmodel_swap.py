@@ -1,65 +1,40 @@
-"""The alias moves, fails, disappears; MLflow goes and comes back. Clients notice only what they should."""
+"""The alias moves, fails, disappears. Clients notice only what they should."""
 
-import http.server
-import socket
-import threading
 import time
 
 import pytest
-import requests
-from conftest import log_models
-from regmodel_harness import Mlflow, wait_for
+from regmodel_docker import wait_for
+from regmodel_hammer import ROWS, Hammer, predictions_of
 
-ROWS = [{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}]
-SUMS = [5.0, 11.0]
-
-
-class Hammer:
-    """Clients that predict without a pause, and keep what was wrong with the answers."""
-
-    def __init__(self, service, clients=4):
-        self.service = service
-        self.wrong = []
-        self.versions = []
-        self.answers = 0
-        self.slowest = 0.0
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
-
-    def _run(self):
-        session = requests.Session()
-        while not self._stop.is_set():
-            started = time.monotonic()
-            try:
-                answer = session.post(f"{self.service.url}/predict", json={"inputs": ROWS}, timeout=30)
-            except requests.RequestException as error:
-                self.wrong.append(repr(error))
-                continue
-            self.slowest = max(self.slowest, time.monotonic() - started)
-            self.answers += 1
-            if answer.status_code != 200:
-                self.wrong.append((answer.status_code, answer.text))
-                continue
-            body = answer.json()
-            version = body["model"]["version"]
-            if body["predictions"] != pytest.approx([total + 1000 * int(version) for total in SUMS]):
-                self.wrong.append(body)
-            self.versions.append(version)
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+# Versions of the model `steps` that load for long, or not at all.
+SLOW = "5"
+UNSERVABLE = {
+    "6": "OSError: the weights are missing",
+    "7": "ZeroDivisionError: no warm-up for me",
+    "8": "it has no signature",
+    "9": "no named columns",
+    "11": "column 'a' is of type binary",
+}
 
 
-def test_no_request_is_lost_or_mixed_while_models_are_swapped(models, start):
+@pytest.fixture(scope="module")
+def launched(models, regmodels):
+    """The services of this file, which start side by side."""
     models.set_alias("steps", 1)
-    service = start(models.uri)
+    return {"steps": regmodels(models.uri), "newcomer": regmodels(models.uri, "newcomer")}
+
+
+@pytest.fixture
+def service(models, launched):
+    """A service that serves version 1 of `steps`."""
+    models.set_alias("steps", 1)
+    launched["steps"].start().wait_model(version="1", problem=None)
+    return launched["steps"]
+
+
+def test_no_request_is_lost_or_mixed_while_models_are_swapped(models, service):
+    loads = service.metric("regmodel_model_loads_total")
+    answered = service.metric('regmodel_predict_requests_total{status="200"}') or 0
     with Hammer(service) as hammer:
         for version in ("2", "3", "4", "1", "2", "4", "3"):
             models.set_alias("steps", version)
@@ -68,48 +43,37 @@ def test_no_request_is_lost_or_mixed_while_models_are_swapped(models, start):
             wait_for(lambda seen=seen: len(hammer.versions) > seen + 20)
     assert hammer.wrong == []
     assert set(hammer.versions) == {"1", "2", "3", "4"}
-    assert service.metric('regmodel_predict_requests_total{status="200"}') == hammer.answers
-    assert service.metric("regmodel_model_loads_total") == 8
+    assert service.metric('regmodel_predict_requests_total{status="200"}') == answered + hammer.answers
+    assert service.metric("regmodel_model_loads_total") == loads + 7
+    # Nor is anything left of the versions on disk; the root file system is read-only.
+    assert service.run("find", "/tmp", "/dev/shm", "-type", "f") == ""
 
 
-def test_a_slow_load_blocks_nobody_and_the_old_version_serves_meanwhile(models, start):
-    models.set_alias("steps", 1)
-    service = start(models.uri)
+def test_a_slow_load_blocks_nobody_and_the_old_version_serves_meanwhile(models, service):
     with Hammer(service, clients=1) as hammer:
-        models.set_alias("steps", 5)
-        service.wait_model(loading="5", version="1")
+        models.set_alias("steps", SLOW)
+        service.wait_model(loading=SLOW, version="1")
         probes = []
         while service.get("/model").json()["loading"]:
             before = time.monotonic()
             assert service.get("/health").status_code == 200
             assert service.get("/ready").status_code == 200
             probes.append(time.monotonic() - before)
-        service.wait_model(version="5", loading=None)
+        service.wait_model(version=SLOW, loading=None)
+        wait_for(lambda: SLOW in hammer.versions)
     # The load computes for three seconds; on its event loop nothing would have been answered in that time.
     assert len(probes) > 10
-    assert [wrong for wrong in hammer.wrong if not isinstance(wrong, dict)] == []
-    assert set(hammer.versions) == {"1", "5"}
+    assert hammer.wrong == []
+    assert set(hammer.versions) == {"1", SLOW}
 
 
-UNSERVABLE = {
-    "6": "OSError: the weights are missing",
-    "7": "ZeroDivisionError: no warm-up for me",
-    "8": "it has no signature",
-    "9": "no named columns",
-}
-
-
-def test_a_version_that_cannot_be_served_leaves_the_old_one(models, start):
-    models.set_alias("steps", 1)
-    service = start(models.uri)
+def test_a_version_that_cannot_be_served_leaves_the_old_one(models, service):
     for failures, (version, why) in enumerate(UNSERVABLE.items(), 1):
         models.set_alias("steps", version)
-        failed = f"model failed to load: version {version}: "
-        wait_for(lambda failed=failed: failed in (service.get("/model").json()["problem"] or ""), why=why)
-        body = service.get("/model").json()
+        body = service.wait_problem(f"model failed to load: version {version}: ")
         assert (body["version"], body["alias_version"]) == ("1", version)
         assert why in body["problem"]
-        assert service.predict(ROWS).json()["predictions"] == pytest.approx([1005.0, 1011.0])
+        assert service.predict(ROWS).json()["predictions"] == predictions_of(1)
         assert service.get("/ready").json()["problem"] == body["problem"]
         assert service.metric("regmodel_model_load_failures_total") >= failures
         assert service.metric("regmodel_model_version") == 1
@@ -119,125 +83,37 @@ def test_a_version_that_cannot_be_served_leaves_the_old_one(models, start):
     service.wait_model(version="2", problem=None)
 
 
-def test_a_first_version_that_cannot_be_served_is_the_reason(models, start):
-    models.set_alias("steps", 6)
-    service = start(models.uri, ready=False)
-    wait_for(lambda: "the weights are missing" in service.get("/ready").text)
-    answer = service.get("/ready")
-    assert answer.status_code == 503
-    assert answer.json()["detail"].startswith("model failed to load: version 6: OSError")
-
-
-def test_a_binary_column_cannot_be_served_over_json(models, start):
-    models.set_alias("echo", 2)
-    service = start(models.uri, "echo", ready=False)
-    wait_for(lambda: "column 'a' is of type binary" in service.get("/ready").text)
-
-
-def test_the_reason_says_what_is_missing_and_an_alias_removed_ends_serving(models, start):
-    service = start(models.uri, "steps", ready=False, REGMODEL_MODEL_ALIAS="canary")
-    wait_for(lambda: service.get("/ready").json()["detail"] == "alias canary is not set on steps")
+def test_without_a_model_the_reason_is_said_and_a_removed_alias_ends_serving(models, launched):
+    service = launched["newcomer"].start_empty()
+    assert service.wait_detail("registered") == "no such registered model: newcomer"
+    models.call("POST", "registered-models/create", name="newcomer")
+    reason = service.wait_detail("alias")
+    assert reason == "alias champion is not set on newcomer"
     for path in ("/ready", "/model"):
         assert service.get(path).status_code == 503
     refused = service.predict(ROWS)
-    assert (refused.status_code, refused.json()["detail"]) == (503, "alias canary is not set on steps")
-    assert "alias canary is not set on steps" in service.get("/").text
+    assert (refused.status_code, refused.json()["detail"]) == (503, reason)
+    assert reason in service.get("/").text
     assert service.get("/health").status_code == 200
 
-    models.set_alias("steps", 10, alias="canary")
-    service.wait_ready()
-    assert service.predict(ROWS).json()["predictions"] == pytest.approx([10005.0, 10011.0])
+    models.set_alias("newcomer", models.copy_version("steps", 6, to="newcomer"))
+    assert service.wait_detail("weights").startswith("model failed to load: version 1: OSError")
 
-    models.remove_alias("steps", alias="canary")
-    wait_for(lambda: service.get("/ready").status_code == 503)
-    assert service.get("/ready").json()["detail"] == "alias canary is not set on steps"
+    models.set_alias("newcomer", models.copy_version("steps", 2, to="newcomer"))
+    service.wait_model(version="2")
+    assert service.get("/ready").status_code == 200
+    assert service.predict(ROWS).json()["predictions"] == predictions_of(2)
+
+    models.remove_alias("newcomer")
+    assert service.wait_detail("alias") == reason
     assert service.metric("regmodel_model_loaded") == 0
-    assert service.metric('regmodel_predict_requests_total{status="503"}') == 1
+    assert service.predict(ROWS).status_code == 503
+    assert service.metric('regmodel_predict_requests_total{status="503"}') == 2
 
 
-def test_a_model_that_is_not_registered_is_the_reason(models, start):
-    service = start(models.uri, "nobody", ready=False)
-    wait_for(lambda: service.get("/ready").json()["detail"] == "no such registered model: nobody")
-
-
-class Impostor(http.server.BaseHTTPRequestHandler):
-    """What may stand where MLflow stood: a proxy's error pages, and JSON that is not MLflow's."""
-
-    answers = [
-        (404, "text/html", b"<h1>404</h1>"),
-        (404, "application/json", b'{"detail": "Not Found"}'),
-        (403, "text/plain", b"Invalid Host header"),
-        (401, "text/plain", b"You are not authenticated"),
-        (502, "text/html", b"<h1>Bad\nGateway</h1>"),
-        (200, "text/html", b"<h1>Maintenance</h1>"),
-        (500, "application/json", b'{"error_code": "INTERNAL_ERROR", "message": "database is gone"}'),
-    ]
-    served = 0
-
-    def do_GET(self):
-        code, kind, body = self.answers[Impostor.served % len(self.answers)]
-        Impostor.served += 1
-        self.send_response(code)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-def test_an_mlflow_that_never_answers_is_said_and_holds_nothing_up(start):
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        limits = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-        service = start(uri, ready=False, **limits)
-        wait_for(lambda: "timed out" in service.get("/ready").json()["detail"])
-        assert service.get("/ready").json()["detail"].startswith("MLflow unreachable: 127.0.0.1:")
-        started = time.monotonic()
-        assert service.stop() == 0
-        assert time.monotonic() - started < 2
-
-
-def test_mlflow_may_go_away_come_back_or_be_replaced_by_nonsense(tmp_path, start):
-    server = Mlflow(tmp_path)
-    # Retries would only slow the impostor's round down.
-    quick = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    try:
-        early = start(server.uri, ready=False, **quick)
-        wait_for(lambda: early.get("/ready").json()["detail"].startswith("MLflow unreachable: "))
-        assert f"127.0.0.1:{server.port}: [Errno 111] Connection refused" in early.get("/ready").text
-        assert early.get("/health").status_code == 200
-
-        server.start()
-        wait_for(lambda: early.get("/ready").json()["detail"] == "no such registered model: steps")
-        log_models(server.uri, "2")
-        server.set_alias("steps", 1)
-        early.wait_ready()
-
-        with Hammer(early, clients=1) as hammer:
-            server.stop()
-            body = wait_for(lambda: (found := early.get("/model").json())["problem"] and found)
-            assert body["problem"].startswith("MLflow unreachable: ")
-            last = early.metric("regmodel_registry_last_success_timestamp_seconds")
-            errors = early.metric("regmodel_registry_errors_total")
-
-            Impostor.served = 0
-            fake = http.server.ThreadingHTTPServer(("127.0.0.1", server.port), Impostor)
-            threading.Thread(target=fake.serve_forever, daemon=True).start()
-            wait_for(lambda: Impostor.served > 2 * len(Impostor.answers))
-            fake.shutdown()
-            fake.server_close()
-
-            assert early.get("/ready").status_code == 200
-            assert early.metric("regmodel_registry_last_success_timestamp_seconds") == last
-            assert early.metric("regmodel_registry_errors_total") > errors + len(Impostor.answers)
-
-            server.start()
-            early.wait_model(problem=None)
-            server.set_alias("steps", 2)
-            early.wait_model(version="2")
-        assert hammer.wrong == []
-        assert set(hammer.versions) == {"1", "2"}
-    finally:
-        server.close()
+def test_sigterm_does_not_wait_for_a_load(models, service):
+    models.set_alias("steps", SLOW)
+    loads = service.output().count(f"serving steps version {SLOW}")
+    service.wait_model(loading=SLOW)
+    assert service.stop() == 0
+    assert service.output().count(f"serving steps version {SLOW}") == loads

@@ -57,7 +57,8 @@ def test_b01_the_gap_between_headers_and_subscription(wait, docker, later):
 
 def test_the_stream_is_asked_for_before_now(wait, docker):
     docker.set(container(health="starting"))
-    wait(check(state="healthy"), timeout=0.3)
+    docker.then(docker.change, container(health="healthy"), "health_status: healthy")
+    wait(check(state="healthy"))
     assert time.time() - 4 < float(docker.streams[0]) < time.time() - 1
 
 

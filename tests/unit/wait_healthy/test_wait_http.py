@@ -196,7 +196,7 @@ def test_b21_an_incomplete_body_is_tried_again(run, adv):
 
 def test_b23_a_page_in_place_of_json_is_shown(run, adv):
     server = adv(http(reply(b"<html>Proxy Error</html>")))
-    result = run({"type": "http", "name": "api", "url": server.url, "json": [{"path": "a", "value": 1}]}, timeout=0.5)
+    result = run({"type": "http", "name": "api", "url": server.url, "json": [{"path": "a", "value": 1}]}, check_mode=True)
     assert "json_invalid" in result["msg"] and "<html>Proxy Error</html>" in result["msg"]
 
 

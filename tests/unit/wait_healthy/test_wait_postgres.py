@@ -146,8 +146,8 @@ def test_an_answer_to_the_ssl_request_alone_proves_nothing(run, adv):
         startup(conn, b"N")
         conn.sendall(error("57P03", "the database system is starting up"))
 
-    result = run({"type": "postgres", "name": "db", "host": "127.0.0.1", "port": adv([refuses]).port}, timeout=0.3)
-    assert result["failed"] and codes(result, "db") == ["pg_57P03"]
+    result = run({"type": "postgres", "name": "db", "host": "127.0.0.1", "port": adv([refuses]).port}, check_mode=True)
+    assert result["reason"] == "pending" and codes(result, "db") == ["pg_57P03"]
 
 
 def test_b41_the_temporary_server_of_the_first_start(run, adv, tmp_path, later):

@@ -49,10 +49,8 @@ def test_validation_can_be_switched_off(attempt, adv, certs, name):
 
 
 def test_a_certificate_that_is_replaced_while_waiting(run, adv, certs, later):
-    context = certs.context("replaced", None)
-    server = adv(http(OK), tls=context)
-    good = certs.write("replacement", certs.ca)
-    later(0.4, context.load_cert_chain, good)
+    server = adv(http(OK), tls=certs.context("replaced", None))
+    later(0.4, setattr, server, "tls", certs.context("replacement", certs.ca))
     result = run({"type": "http", "name": "web", "url": server.url, "ca_path": certs.ca_file})
     assert codes(result, "web") == ["tls_certificate", "ok"]
 

@@ -151,16 +151,17 @@ class FakeDocker:
             assert time.monotonic() < end, "nobody subscribed"
             time.sleep(0.005)
 
-    def then(self, action: Callable[..., Any], *arguments: Any, looks: int = 1) -> None:
-        """Call something once so many inspects were answered from now on and somebody listens to events."""
+    def then(self, action: Callable[..., Any], *arguments: Any, looks: int = 2) -> None:
+        """Call something once the wait is listening and so many inspects were answered from now on.
+
+        A wait looks at each container twice as it begins: at once, and when the event stream is there.
+        """
         wanted = self._looks + looks
 
         def plan() -> None:
-            end = time.monotonic() + 10
-            while self._looks < wanted:
-                assert time.monotonic() < end, "nobody inspected anything"
-                time.sleep(0.002)
-            self.wait_subscribed()
+            while self._looks < wanted or not self._subscribers:
+                if self._closing.wait(0.002):
+                    return
             action(*arguments)
 
         threading.Thread(target=plan, daemon=True).start()

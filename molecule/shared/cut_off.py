@@ -1,0 +1,37 @@
+"""Kills a playbook run in the middle of something, and cuts the machine's power: cut_off.py HOST INVENTORY PLAYBOOK CONDITION.
+
+CONDITION is a shell command on the host that succeeds when it is time to strike. It must hold again once the power is
+back, or nothing was cut off.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+DEADLINE = 300  # seconds
+
+
+def main(host: str, inventory: str, playbook: str, condition: str) -> None:
+    def wait_until_it_holds(why_not) -> None:
+        started = time.monotonic()
+        while subprocess.run(["docker", "exec", host, "sh", "-c", condition], capture_output=True, check=False).returncode != 0:
+            if time.monotonic() - started > DEADLINE or why_not():
+                sys.exit(f"`{condition}` does not hold {why_not() or f'after {DEADLINE} s'}")
+
+    # A session of its own: SIGKILL reaches the workers too.
+    run = subprocess.Popen(["ansible-playbook", "--inventory", inventory, "--limit", host, playbook], start_new_session=True)
+    try:
+        wait_until_it_holds(lambda: run.poll() is not None and f"and the run has ended with {run.returncode}")
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+    subprocess.run(["docker", "kill", host], check=True)
+    subprocess.run(["docker", "start", host], check=True)
+    wait_until_it_holds(lambda: None)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
