@@ -51,6 +51,15 @@ molecule: test-setup ## One scenario: make molecule SCENARIO=mlflow
 test: test-setup ## All tests but the long fault matrices
 	$(RUN) tests/run
 
+LOCK := uv pip compile --quiet --upgrade --python-version 3.13 --python-platform x86_64-manylinux_2_40 --generate-hashes \
+  --no-emit-index-url --no-header --no-annotate requirements.in -o requirements.lock
+
+lock: setup ## Bring the images' lock files to the newest versions that their requirements allow
+	$(VENV)/bin/pip install --quiet uv==0.13.9
+	cd roles/images/files/mlflow && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(LOCK)
+	cd roles/images/files/airflow && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(LOCK) --excludes excludes.txt
+	cd roles/regmodel/files && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(LOCK)
+
 docs: setup ## Write the variable tables of the roles' READMEs
 	$(VENV)/bin/python docs/generate.py
 
