@@ -1,4 +1,4 @@
-"""Kills a playbook run in the middle of something, and cuts the machine's power: cut_off.py HOST INVENTORY PLAYBOOK CONDITION.
+"""Cuts a machine's power in the middle of a playbook run, and kills the run: cut_off.py HOST INVENTORY PLAYBOOK CONDITION.
 
 CONDITION is a shell command on the host that succeeds when it is time to strike. It must hold again once the power is
 back, or nothing was cut off.
@@ -24,11 +24,11 @@ def main(host: str, inventory: str, playbook: str, condition: str) -> None:
     run = subprocess.Popen(["ansible-playbook", "--inventory", inventory, "--limit", host, playbook], start_new_session=True)
     try:
         wait_until_it_holds(lambda: run.poll() is not None and f"and the run has ended with {run.returncode}")
+        subprocess.run(["docker", "kill", host], check=True)
     finally:
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
             run.wait()
-    subprocess.run(["docker", "kill", host], check=True)
     subprocess.run(["docker", "start", host], check=True)
     wait_until_it_holds(lambda: None)
 

@@ -26,21 +26,29 @@ class Track:
     """One container's lives, fed with inspect answers (the truth) and events (what inspect forgets)."""
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
-        state = state or {}
-        self.id: str = state.get("id", "")
+        self.id = ""
         # What the first inspect showed: restarts and deaths are counted from there.
-        self.base_restarts: int = state.get("base_restarts", 0)
-        self.base_started: int = state.get("base_started", 0)
-        self.base_dead: bool = state.get("base_dead", False)
+        self.base_restarts = 0
+        self.base_started = 0
+        self.base_dead = False
         # Starts in the daemon's time, as [time, INSPECTED or HEARD], in order.
-        self.starts: list[list[Any]] = state.get("starts", [])
-        self.restarts_seen: int = state.get("restarts_seen", 0)
-        self.exits: list[dict[str, Any]] = state.get("exits", [])
-        self.last_oom: int = state.get("last_oom", 0)
-        self.unhealthy_since: float | None = state.get("unhealthy_since")
+        self.starts: list[list[Any]] = []
+        self.restarts_seen = 0
+        self.exits: list[dict[str, Any]] = []
+        self.last_oom = 0
+        self.unhealthy_since: float | None = None
+        vars(self).update(state or {})
 
     def dump(self) -> dict[str, Any]:
         return dict(vars(self))
+
+    def _begin(self, identity: str, restarts: int, started: int, dead: bool) -> None:
+        """Another container than before, or the first: its history starts with this inspect."""
+        made_anew = bool(self.id)
+        vars(self).update(vars(Track()))
+        # Made anew while the wait went on: all its restarts are of this wait.
+        self.id, self.base_restarts = identity, 0 if made_anew else restarts
+        self.base_started, self.base_dead = started, dead
 
     def see(self, inspect: dict[str, Any], at: float) -> None:
         """Take in an inspect answer, given ``at`` seconds into the wait."""
@@ -50,10 +58,7 @@ class Track:
         dead = not state.get("Running") or bool(state.get("Restarting"))
         first = inspect.get("Id") != self.id
         if first:
-            # Made anew while the wait went on: all its restarts are of this wait.
-            base = 0 if self.id else restarts
-            self.__init__({"id": inspect.get("Id") or "", "base_restarts": base})  # type: ignore[misc]
-            self.base_started, self.base_dead = started, dead
+            self._begin(inspect.get("Id") or "", restarts, started, dead)
         if started:
             self._add_start(started, INSPECTED)
         self.restarts_seen = max(self.restarts_seen, restarts - self.base_restarts)

@@ -39,6 +39,11 @@ def _describe_one(inspect: dict[str, Any], track: Track, redact: Redact) -> dict
     return shown
 
 
+def is_fine(shown: dict[str, Any]) -> bool:
+    """Whether a container, as described, looks like none that a wait fails for."""
+    return shown["status"] == "running" and shown["health"] in (None, "healthy")
+
+
 def health_log(inspect: dict[str, Any]) -> list[dict[str, Any]]:
     """This life's probes, newest last, then those that a restart left over, marked."""
     started = parse_time((inspect.get("State") or {}).get("StartedAt"))
@@ -56,7 +61,8 @@ def collect(watch: DockerWatch, targets: list[Target], redact: Redact, log_lines
     found = {str(target.key): describe(target, redact) for target in targets}
     if watch.hello is None or bound <= 0:
         return found
-    wanted = [(shown, inspect) for target in targets for shown, inspect in zip(found[str(target.key)], target.inspects)][:MAX_CONTAINERS]
+    wanted = [(shown, inspect) for target in targets for shown, inspect in zip(found[str(target.key)], target.inspects)]
+    wanted = sorted(wanted, key=lambda pair: is_fine(pair[0]))[:MAX_CONTAINERS]
     clock = watch.api.clock
     deadline = clock() + bound
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()

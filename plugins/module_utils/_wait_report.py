@@ -10,12 +10,13 @@ import json
 from typing import Any
 
 from ansible_collections.mlops.stack.plugins.module_utils._wait_check import CheckState
-from ansible_collections.mlops.stack.plugins.module_utils._wait_diagnose import Redact, collect, describe
+from ansible_collections.mlops.stack.plugins.module_utils._wait_diagnose import Redact, collect, describe, is_fine
 from ansible_collections.mlops.stack.plugins.module_utils._wait_engine import Engine
 from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import READY
 
 MAX_RESULT = 256 * 1024
 MSG_LOG_LINES = 10
+MSG_LOGS = 3
 
 
 def report(engine: Engine, reason: str, redact: Redact, log_lines: int, diagnostics_timeout: float) -> dict[str, Any]:
@@ -64,9 +65,8 @@ def _check(state: CheckState, reason: str, containers: dict[str, list[dict[str, 
         shown["timeline_dropped"] = state.dropped
     if state.failure:
         shown["failure"] = {"code": state.failure.code, "detail": state.failure.detail}
-    key = "/".join(part for part in (state.check.container, state.check.project, state.check.service) if part)
-    if key:
-        found = containers.get(key) or []
+    if state.check.target:
+        found = containers.get(state.check.target) or []
         shown["container"] = found[0] if len(found) == 1 else None
         if len(found) > 1:
             shown["containers"] = found
@@ -103,8 +103,8 @@ def _message(engine: Engine, reason: str, failed: list[CheckState], containers: 
     what = {"timeout": "not ready", "permanent": "failed", "interrupted": f"open when {engine.interrupted} ended the wait"}
     head = f"{len(failed)} of {total} checks {what[reason]} after {elapsed:.1f} s: "
     lines = [head + "; ".join(f"{state.check.name}: {cause(state)}" for state in failed)]
-    for name in dict.fromkeys(state.check.container or state.check.project for state in failed):
-        for shown in containers.get(name or "", []):
+    for target in dict.fromkeys(state.check.target for state in failed):
+        for shown in sorted(containers.get(target, []), key=is_fine)[:MSG_LOGS]:
             tail = (shown.get("log_tail") or [])[-MSG_LOG_LINES:]
             if tail:
                 lines += [f"last {len(tail)} log lines of {shown['name']}:"] + [f"  {line}" for line in tail]

@@ -89,7 +89,7 @@ def _run(engine: Engine, params: dict[str, Any], redact: Callable[[str], str], b
     finally:
         engine.stop()
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
     return Ended(reason in ("timeout", "permanent", "interrupted"), result)
 
 

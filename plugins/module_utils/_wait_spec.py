@@ -134,6 +134,11 @@ class Check(NamedTuple):
     prepared: dict[str, Any]
     secrets: tuple[str, ...]
 
+    @property
+    def target(self) -> str:
+        """The containers that it has to do with, by name; empty without any."""
+        return "/".join(part for part in (self.container, self.project, self.service) if part)
+
 
 class BadChecks(ValueError):
     """The arguments alone show that the wait cannot work; ``problems`` names every reason."""

@@ -26,7 +26,7 @@ RUN_LABEL = f"mlops.test.run={os.getpid()}-{time.time_ns()}"
 LABELS = ("--label", LABEL, "--label", RUN_LABEL)
 # Where every container finds the folder that the tests write to.
 SHARED = "/run/test"
-MAKE_IMAGES = "ansible all --become -m ansible.builtin.include_role -a name=mlops.stack.images"
+MAKE_IMAGES = ".venv/bin/ansible all --become -m ansible.builtin.include_role -a name=mlops.stack.images"
 # For whatever takes its time: it passes in full only where something is broken.
 PATIENCE = 120.0
 
@@ -83,7 +83,7 @@ def wait_for(what: Callable[[], Any], why: Callable[[], str] | str = "", seconds
         if answer:
             return answer
         assert time.monotonic() < end, f"not within {seconds} s: {(why() if callable(why) else why) or what}"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 class Container:

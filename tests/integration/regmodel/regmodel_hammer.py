@@ -1,4 +1,4 @@
-"""Clients that predict without a pause."""
+"""Clients that predict all the time, and look at every answer."""
 
 import threading
 
@@ -15,10 +15,14 @@ def predictions_of(version):
 
 
 class Hammer:
-    """Predicts from some clients at once while its block runs; what is wrong with an answer is kept in `wrong`."""
+    """Predicts from some clients at once while its block runs; what is wrong with an answer is kept in `wrong`.
 
-    def __init__(self, service, clients=4):
+    pause: seconds between the requests of a client; without one, as many as the service takes.
+    """
+
+    def __init__(self, service, clients=4, pause=0.0):
         self.service = service
+        self.pause = pause
         self.wrong = []
         self.versions = []
         self.answers = 0
@@ -27,7 +31,7 @@ class Hammer:
 
     def _run(self):
         session = requests.Session()
-        while not self._stop.is_set():
+        while not self._stop.wait(self.pause):
             try:
                 answer = session.post(f"{self.service.url}/predict", json={"inputs": ROWS}, timeout=60)
             except requests.RequestException as error:

@@ -78,7 +78,7 @@ class Service(Container):
         settings = {
             "MLFLOW_TRACKING_URI": uri,
             "REGMODEL_MODEL_NAME": model,
-            "REGMODEL_POLL_SECONDS": "0.1",
+            "REGMODEL_POLL_SECONDS": "0.2",
             "REGMODEL_HOST": "127.0.0.1",
             "REGMODEL_PORT": port,
         }

@@ -178,7 +178,7 @@ def test_metrics_tell_requests_versions_and_times(service):
     assert service.metric("regmodel_predict_duration_seconds_count") == answers
     assert service.metric("regmodel_model_loaded") == 1
     assert service.metric("regmodel_model_version") == service.metric("regmodel_alias_version") == 1
-    assert abs(service.metric("regmodel_registry_last_success_timestamp_seconds") - time.time()) < 5
+    assert abs(service.metric("regmodel_registry_last_success_timestamp_seconds") - time.time()) < 60
     assert service.metric("process_resident_memory_bytes") > 0
 
 

@@ -56,7 +56,7 @@ def test_mlflow_may_go_away_come_back_or_be_replaced_by_nonsense(models, regmode
     early, late = (regmodel(models.uri, **quick) for _ in range(2))
     early.start()
     try:
-        with Hammer(early, clients=1) as hammer:
+        with Hammer(early, clients=1, pause=0.05) as hammer:
             models.stop()
             late.launch()
             body = early.wait_problem("MLflow unreachable: ")

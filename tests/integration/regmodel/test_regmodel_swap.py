@@ -1,7 +1,5 @@
 """The alias moves, fails, disappears. Clients notice only what they should."""
 
-import time
-
 import pytest
 from regmodel_docker import wait_for
 from regmodel_hammer import ROWS, Hammer, predictions_of
@@ -53,16 +51,15 @@ def test_a_slow_load_blocks_nobody_and_the_old_version_serves_meanwhile(models, 
     with Hammer(service, clients=1) as hammer:
         models.set_alias("steps", SLOW)
         service.wait_model(loading=SLOW, version="1")
-        probes = []
+        rounds = 0
         while service.get("/model").json()["loading"]:
-            before = time.monotonic()
             assert service.get("/health").status_code == 200
             assert service.get("/ready").status_code == 200
-            probes.append(time.monotonic() - before)
+            rounds += 1
         service.wait_model(version=SLOW, loading=None)
         wait_for(lambda: SLOW in hammer.versions)
-    # The load computes for three seconds; on its event loop nothing would have been answered in that time.
-    assert len(probes) > 10
+    # The load computes for three seconds; were it on the event loop, nothing would have been answered in that time.
+    assert rounds >= 3
     assert hammer.wrong == []
     assert set(hammer.versions) == {"1", SLOW}
 

@@ -113,6 +113,7 @@ def test_importing_the_training_needs_no_library_of_its_own(runtime):
     assert runtime.python("-c", code, fresh=True).stdout.strip() == "[]"
 
 
+@pytest.mark.full
 def test_training_and_serving_log_in_with_a_password_file(shared, write, runtime, regmodel):
     password = "a long pass/word"
     config = write(
@@ -127,7 +128,12 @@ def test_training_and_serving_log_in_with_a_password_file(shared, write, runtime
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "for this test only",
     }
     server = Mlflow(shared, "--app-name", "basic-auth", auth=("admin", password), **environ)
-    login = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD_FILE": write("password", password + "\n")}
+    login = {
+        "MLFLOW_TRACKING_USERNAME": "admin",
+        "MLFLOW_TRACKING_PASSWORD_FILE": write("password", password + "\n"),
+        # Checking a password costs MLflow a tenth of a second.
+        "REGMODEL_POLL_SECONDS": "2",
+    }
     wrong = login | {"MLFLOW_TRACKING_PASSWORD_FILE": write("wrong", "wrong password")}
     try:
         server.start()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 
+import pytest
 from ansible_collections.mlops.stack.plugins.module_utils._docker_track import Track
+from ansible_collections.mlops.stack.plugins.module_utils._docker_watch import Key, Target
 from wait_fake_docker import SECOND, container
 
 T0 = 1_700_000_000 * SECOND
@@ -183,3 +185,25 @@ def test_a_history_passes_through_json():
     assert copy.dump() == track.dump()
     start(copy, T0 + 2 * SECOND)
     assert copy.restarts_seen == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "identity", "attributes", "wanted"),
+    [
+        (Key("web"), "x", {"name": "web"}, True),
+        (Key("web"), "x", {"name": "web-2"}, False),
+        (Key("web"), "x", {"name": "my-web"}, False),
+        (Key("web"), "x", {"name": "other", "oldName": "web"}, True),
+        (Key("web"), "known", {"name": "renamed"}, True),
+        (Key("0123456789ab"), "0123456789abcdef", {"name": "web"}, True),
+        (Key("0123"), "0123456789abcdef", {"name": "web"}, False),
+        (Key(None, "p"), "x", {"com.docker.compose.project": "p", "com.docker.compose.service": "s"}, True),
+        (Key(None, "p", "s"), "x", {"com.docker.compose.project": "p", "com.docker.compose.service": "s"}, True),
+        (Key(None, "p", "s2"), "x", {"com.docker.compose.project": "p", "com.docker.compose.service": "s"}, False),
+        (Key(None, "p"), "x", {"com.docker.compose.project": "p2"}, False),
+    ],
+)
+def test_b47_which_events_are_whose(key, identity, attributes, wanted):
+    target = Target(key)
+    target.track("known").see({"Id": "known"}, 0.0)
+    assert target.matches({"id": identity, "attributes": attributes}) is wanted

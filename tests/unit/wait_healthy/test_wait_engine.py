@@ -128,6 +128,21 @@ def test_a_bug_in_a_probe_surfaces(run, adv, monkeypatch):
         run(tcp("a", adv([Hang()])))
 
 
+def test_probing_is_no_burden(run, adv, monkeypatch):
+    """An attempt that takes 20 ms of CPU time is followed by a pause of ten times that."""
+    from ansible_collections.mlops.stack.plugins.module_utils import _wait_outcome, _wait_spec
+
+    def busy(_check, _net, _deadline):
+        end = time.thread_time() + 0.02
+        while time.thread_time() < end:
+            pass
+        return _wait_outcome.transient("busy")
+
+    monkeypatch.setitem(_wait_spec.KINDS, "tcp", _wait_spec.KINDS["tcp"]._replace(probe=busy))
+    result = run(tcp("a", adv(listen=False)), timeout=1.0)
+    assert 1 <= result["checks"]["a"]["attempts"] <= 6
+
+
 def test_check_mode_probes_once_and_never_fails(run, adv, docker):
     docker.set(container(status="exited", exit_code=1))
     dead, alive = adv(listen=False), adv([Hang()])

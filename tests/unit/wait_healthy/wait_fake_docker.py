@@ -96,6 +96,7 @@ class FakeDocker:
         self.refuse_events = False
         self.content_type = True
         self.fail_status = 0
+        self.log_read_whole = False
         self.streams: list[str] = []
         self._subscribers: list[queue.Queue[Any]] = []
         self._lock = threading.Lock()
@@ -250,6 +251,7 @@ class FakeDocker:
                 self._send(conn, log, b'{"message": "configured logging driver does not support reading"}')
             else:
                 self._send(conn, 200, log)
+                self.log_read_whole = True
 
     def _send(self, conn: socket.socket, status: int, body: bytes) -> None:
         kind = "Content-Type: application/json\r\n" if self.content_type else ""
