@@ -161,7 +161,7 @@ def test_a_daemon_that_hangs_later_still_ends(wait, docker):
 
 
 def test_no_daemon_is_suspect(run, tmp_path):
-    result = run(check(), docker_host=f"unix://{tmp_path}/none.sock", suspect_after=0.5, timeout=20)
+    result = run(check(), docker_host=f"unix://{tmp_path}/none.sock", suspect_after=0.3, timeout=20)
     assert result["reason"] == "permanent" and result["elapsed"] < 3
     assert "is the Docker Engine running?" in result["msg"] and result["docker"]["api"] is None
 
@@ -174,7 +174,7 @@ def test_a_daemon_that_starts_late(run, tmp_path, later, request):
         request.addfinalizer(fake.close)
         fake.set(container())
 
-    later(0.4, start)
+    later(0.2, start)
     result = run(check(), docker_host=f"unix://{path}")
     assert codes(result, "web") == ["docker_unreachable", "running"]
 
@@ -191,7 +191,7 @@ def test_permission_denied_is_permanent(wait, docker, monkeypatch):
 def test_a_daemon_that_answers_500_is_suspect(wait, docker, later):
     docker.set(container())
     docker.fail_status = 500
-    later(0.4, setattr, docker, "fail_status", 0)
+    later(0.2, setattr, docker, "fail_status", 0)
     result = wait(check())
     assert codes(result, "web") == ["docker_error", "running"]
     assert "the daemon is unwell" in result["checks"]["web"]["timeline"][0]["detail"]
@@ -210,7 +210,7 @@ def test_a_lost_event_is_made_up_for_by_the_safety_inspect(wait, docker, monkeyp
 def test_without_a_stream_containers_are_polled(wait, docker, later):
     docker.refuse_events = True
     docker.set(container(health="starting"))
-    later(0.3, docker.lose, container(health="healthy"))
+    later(0.2, docker.lose, container(health="healthy"))
     result = wait(check(state="healthy"))
     assert not result["failed"] and result["docker"]["events"] == "polling" and result["elapsed"] < 2
 

@@ -22,15 +22,15 @@ def tcp(name, server, **options):
 
 def test_fifty_checks_one_dead(run, adv):
     server, dead = adv([Hang()]), adv(listen=False)
-    result = run(*[tcp(f"c{n}", server) for n in range(49)], tcp("dead", dead), timeout=1.0)
+    result = run(*[tcp(f"c{n}", server) for n in range(49)], tcp("dead", dead), timeout=0.8)
     assert result["reason"] == "timeout" and result["failed_checks"] == ["dead"] and result["elapsed"] < 2.5
     assert sum(check["state"] == "ready" for check in result["checks"].values()) == 49
     assert all(check["attempts"] == 1 for name, check in result["checks"].items() if name != "dead")
-    assert result["msg"].startswith("1 of 50 checks not ready after 1.0 s: dead: last: refused: connect to")
+    assert result["msg"].startswith("1 of 50 checks not ready after 0.8 s: dead: last: refused: connect to")
 
 
 def test_checks_run_at_the_same_time(run, adv):
-    server = adv([Read(), lambda conn: time.sleep(0.5), OK])
+    server = adv([Read(), lambda conn: time.sleep(0.3), OK])
     result = run(*[{"type": "http", "name": f"c{n}", "url": server.url} for n in range(20)])
     assert not result["failed"] and result["elapsed"] < 5
 
@@ -43,7 +43,7 @@ def test_more_checks_than_threads(run, adv):
 
 def test_b35_timeouts_are_not_added_up(run, adv):
     dead = adv(listen=False)
-    result = run(*[tcp(f"c{n}", dead) for n in range(3)], timeout=0.6)
+    result = run(*[tcp(f"c{n}", dead) for n in range(3)], timeout=0.4)
     assert result["failed_checks"] == ["c0", "c1", "c2"] and result["elapsed"] < 1.4
 
 
@@ -112,8 +112,8 @@ def test_a_fresh_answer_is_not_asked_for_again(run, adv):
 
 def test_stable_for_holds_for_all_together(run, adv):
     began = time.monotonic()
-    result = run(tcp("a", adv([Hang()])), tcp("b", adv([Hang()])), stable_for=0.5)
-    assert not result["failed"] and time.monotonic() - began >= 0.5
+    result = run(tcp("a", adv([Hang()])), tcp("b", adv([Hang()])), stable_for=0.3)
+    assert not result["failed"] and time.monotonic() - began >= 0.3
     assert result["checks"]["a"]["attempts"] > 3
 
 
@@ -172,7 +172,7 @@ def test_b45_a_signal_ends_the_wait_with_a_result(run, adv, later, number):
 
 def test_b44_a_hung_resolver_does_not_hold_up_the_end(run, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args: time.sleep(3) or [])
-    result = run({"type": "tcp", "name": "a", "host": "hung.example", "port": 1}, timeout=0.5, attempt_timeout=5)
+    result = run({"type": "tcp", "name": "a", "host": "hung.example", "port": 1}, timeout=0.3, attempt_timeout=5)
     assert result["reason"] == "timeout" and result["elapsed"] < 2
 
 
@@ -220,7 +220,7 @@ def test_a_small_result_is_left_alone():
 def sliced(run):
     """Run a wait in slices as the action plugin does, with the state going through JSON."""
 
-    def call(*checks, slice_seconds=0.25, between=None, **params):
+    def call(*checks, slice_seconds=0.15, between=None, **params):
         state, count = None, 0
         while True:
             result = json.loads(json.dumps(run(*checks, _slice=slice_seconds, _state=state, **params)))
@@ -238,39 +238,39 @@ def sliced(run):
 
 def test_a_wait_goes_on_from_slice_to_slice(sliced, adv, later):
     server = adv(http(UNAVAILABLE), listen=False)
-    later(0.4, server.listen)
-    later(0.8, lambda: server.scripts.insert(0, http(OK)) or server.scripts.pop())
+    later(0.25, server.listen)
+    later(0.5, lambda: server.scripts.insert(0, http(OK)) or server.scripts.pop())
     result = sliced({"type": "http", "name": "web", "url": server.url})
     assert not result["failed"] and result["slices"] >= 3
     assert codes(result, "web") == ["refused", "http_status", "ok"]
     counts = [entry["count"] for entry in result["checks"]["web"]["timeline"]]
-    assert sum(counts) == result["checks"]["web"]["attempts"] and 0.7 < result["elapsed"] < 5
+    assert sum(counts) == result["checks"]["web"]["attempts"] and 0.4 < result["elapsed"] < 5
 
 
 def test_the_deadline_is_one_over_all_slices(sliced, adv):
-    result = sliced(tcp("dead", adv(listen=False)), timeout=0.9, between=lambda _n: time.sleep(0.1))
-    assert result["reason"] == "timeout" and 0.9 <= result["elapsed"] < 2 and result["slices"] >= 2
+    result = sliced(tcp("dead", adv(listen=False)), timeout=0.6, between=lambda _n: time.sleep(0.1))
+    assert result["reason"] == "timeout" and 0.6 <= result["elapsed"] < 2 and result["slices"] >= 2
 
 
 def test_a_reboot_between_slices_keeps_the_time_waited(run, adv, monkeypatch):
-    first = run(tcp("dead", adv(listen=False)), _slice=0.3)
+    first = run(tcp("dead", adv(listen=False)), _slice=0.15)
     state = {**first["_state"], "boot": "another", "began": 10**9}
-    second = run(tcp("dead", adv(listen=False)), timeout=0.6, _slice=10.0, _state=state)
-    assert second["reason"] == "timeout" and 0.6 <= second["elapsed"] < 1.5
+    second = run(tcp("dead", adv(listen=False)), timeout=0.4, _slice=10.0, _state=state)
+    assert second["reason"] == "timeout" and 0.4 <= second["elapsed"] < 1.5
 
 
 def test_suspects_ripen_over_slices(sliced, adv):
-    result = sliced({"type": "http", "name": "web", "url": adv(http(FORBIDDEN)).url}, suspect_after=0.6)
-    assert result["reason"] == "permanent" and result["slices"] >= 2 and result["elapsed"] >= 0.6
+    result = sliced({"type": "http", "name": "web", "url": adv(http(FORBIDDEN)).url}, suspect_after=0.4)
+    assert result["reason"] == "permanent" and result["slices"] >= 2 and result["elapsed"] >= 0.4
 
 
 def test_stable_for_may_span_slices(sliced, adv):
-    result = sliced(tcp("a", adv([Hang()])), stable_for=0.8)
-    assert not result["failed"] and result["slices"] >= 3 and 0.8 <= result["elapsed"] < 3
+    result = sliced(tcp("a", adv([Hang()])), stable_for=0.5)
+    assert not result["failed"] and result["slices"] >= 3 and 0.5 <= result["elapsed"] < 3
 
 
 def test_a_slice_shorter_than_an_attempt_still_gets_its_answer(sliced, adv):
-    server = adv([Read(), lambda conn: time.sleep(0.6), OK])
+    server = adv([Read(), lambda conn: time.sleep(0.3), OK])
     result = sliced({"type": "http", "name": "web", "url": server.url}, slice_seconds=0.1)
     assert not result["failed"] and result["checks"]["web"]["attempts"] == server.count == 1
 
@@ -297,14 +297,14 @@ def test_a_crash_between_two_slices_is_not_missed(sliced, docker):
 
 def test_unhealthy_grace_spans_slices(sliced, docker):
     docker.set(container(health="unhealthy", streak=3))
-    check = {"type": "docker", "name": "web", "container": "web", "unhealthy_grace": "0.7"}
+    check = {"type": "docker", "name": "web", "container": "web", "unhealthy_grace": "0.4"}
     result = sliced(check, docker_host=docker.host)
-    assert result["reason"] == "permanent" and result["slices"] >= 2 and 0.7 <= result["elapsed"] < 2.5
+    assert result["reason"] == "permanent" and result["slices"] >= 2 and 0.4 <= result["elapsed"] < 2.5
 
 
 def test_missing_grace_spans_slices(sliced, docker):
-    result = sliced({"type": "docker", "name": "web", "container": "web", "missing_grace": 0.7}, docker_host=docker.host)
-    assert result["reason"] == "permanent" and result["slices"] >= 2 and 0.7 <= result["elapsed"] < 2.5
+    result = sliced({"type": "docker", "name": "web", "container": "web", "missing_grace": 0.4}, docker_host=docker.host)
+    assert result["reason"] == "permanent" and result["slices"] >= 2 and 0.4 <= result["elapsed"] < 2.5
 
 
 def test_a_state_that_cannot_be_a_state_is_begun_anew(run, adv):
@@ -313,6 +313,6 @@ def test_a_state_that_cannot_be_a_state_is_begun_anew(run, adv):
 
 def test_without_a_boot_id_the_time_waited_is_kept(run, adv, monkeypatch):
     monkeypatch.setattr(_wait_run, "BOOT_ID", "/nowhere")
-    first = run(tcp("dead", adv(listen=False)), _slice=0.3)
-    second = run(tcp("dead", adv(listen=False)), timeout=0.6, _slice=10.0, _state=first["_state"])
-    assert 0.6 <= second["elapsed"] < 1.5 and threading.active_count() < 100
+    first = run(tcp("dead", adv(listen=False)), _slice=0.15)
+    second = run(tcp("dead", adv(listen=False)), timeout=0.4, _slice=10.0, _state=first["_state"])
+    assert 0.4 <= second["elapsed"] < 1.5 and threading.active_count() < 100

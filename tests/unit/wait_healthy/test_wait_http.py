@@ -23,14 +23,14 @@ def test_a_ready_server_takes_one_attempt(run, adv):
 
 def test_refused_then_503_then_200_leaves_three_entries(run, adv, later):
     server = adv(http(UNAVAILABLE), listen=False)
-    later(0.4, server.listen)
-    later(0.8, lambda: server.scripts.insert(0, http(OK)) or server.scripts.pop())
+    later(0.25, server.listen)
+    later(0.5, lambda: server.scripts.insert(0, http(OK)) or server.scripts.pop())
     result = run({"type": "http", "name": "web", "url": server.url})
     assert codes(result, "web") == ["refused", "http_status", "ok"]
     refused, unavailable, good = result["checks"]["web"]["timeline"]
-    assert refused["count"] > 5 and unavailable["count"] > 5 and good["count"] == 1
+    assert refused["count"] > 1 and unavailable["count"] > 1 and good["count"] == 1
     assert unavailable["detail"].startswith("503")
-    assert refused["at"] < 0.3 < unavailable["at"] < 0.8 < good["at"]
+    assert refused["at"] < unavailable["at"] < good["at"]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_one_deadline_bounds_a_whole_attempt(attempt, adv, script):
 
 def test_b22_a_port_that_accepts_and_never_answers(run, adv):
     server = adv([Hang()])
-    result = run({"type": "http", "name": "web", "url": server.url}, timeout=0.8, attempt_timeout=0.3)
+    result = run({"type": "http", "name": "web", "url": server.url}, timeout=0.5, attempt_timeout=0.2)
     assert result["reason"] == "timeout" and codes(result, "web") == ["timeout"]
     assert 1 <= result["checks"]["web"]["attempts"] <= 3
     assert result["elapsed"] < 1.6

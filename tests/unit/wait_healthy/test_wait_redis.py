@@ -93,7 +93,7 @@ def test_a_reply_byte_by_byte(attempt, adv):
 
 def test_silence_and_dripping_end_at_the_deadline(attempt, adv):
     for script in ([Hang()], [ReadSome(), Drip(b"+" + b"P" * 300, 0.05)]):
-        outcome, took = attempt("redis", host="127.0.0.1", port=adv(script).port, within=0.3)
+        outcome, took = attempt("redis", host="127.0.0.1", port=adv(script).port, within=0.2)
         assert outcome[:2] == ("transient", "timeout") and took < 1.5
 
 

@@ -156,7 +156,7 @@ def test_b32_ipv6_literals(attempt, adv):
 
 def test_b32_a_blackhole_ends_at_the_deadline(run, blackhole):
     port = blackhole("127.0.0.1")
-    result = run({"type": "tcp", "name": "hole", "host": "127.0.0.1", "port": port}, timeout=0.7, attempt_timeout=0.3)
+    result = run({"type": "tcp", "name": "hole", "host": "127.0.0.1", "port": port}, timeout=0.5, attempt_timeout=0.2)
     assert codes(result, "hole") == ["timeout"] and result["elapsed"] < 1.6
 
 
@@ -270,32 +270,32 @@ def test_stable_for_wants_an_unbroken_while(run, later):
             if steady.is_set():
                 steady_at.append(time.monotonic())
                 stop.wait()
-            stop.wait(0.15)
+            stop.wait(0.1)
             listener.close()
-            stop.wait(0.15)
+            stop.wait(0.1)
 
     thread = threading.Thread(target=flap, daemon=True)
     thread.start()
-    later(1.5, steady.set)
-    result = run({"type": "tcp", "name": "p", "host": "127.0.0.1", "port": port, "hold": 0.01}, stable_for=1.0)
+    later(1.0, steady.set)
+    result = run({"type": "tcp", "name": "p", "host": "127.0.0.1", "port": port, "hold": 0.01}, stable_for=0.6)
     ended = time.monotonic()
     stop.set()
     thread.join()
     assert not result["failed"]
-    assert 0.95 <= ended - steady_at[0] < 2.0
-    assert len(codes(result, "p")) >= 6
+    assert 0.55 <= ended - steady_at[0] < 2.0
+    assert len(codes(result, "p")) >= 4
 
 
 def test_b30_five_hundred_attempts_leave_nothing_open(run, adv):
     server = adv([])
     checks = [{"type": "tcp", "name": f"p{n}", "host": "127.0.0.1", "port": server.port} for n in range(10)]
-    options = {"interval": {"min": 0.001, "max": 0.001}, "timeout": 0.5}
+    options = {"interval": {"min": 0.001, "max": 0.001}, "timeout": 0.3}
     run(*checks, **options)
     files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
     total = 0
     while total < 500:
         total += sum(check["attempts"] for check in run(*checks, **options)["checks"].values())
     end = time.monotonic() + 5
-    while (len(os.listdir("/proc/self/fd")), threading.active_count()) > (files, threads) and time.monotonic() < end:
+    while len(os.listdir("/proc/self/fd")) > files or threading.active_count() > threads:
+        assert time.monotonic() < end, (os.listdir("/proc/self/fd"), threading.enumerate())
         time.sleep(0.02)
-    assert len(os.listdir("/proc/self/fd")) <= files and threading.active_count() <= threads
