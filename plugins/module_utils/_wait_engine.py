@@ -29,6 +29,9 @@ MAX_PROBES = 64
 DOCKER_CALLS = 8
 # An answer this fresh need not be asked for again in the confirm round.
 FRESH = 0.5
+# Events after which a container that is up again has not been up all the time, and the states that mind.
+ENDS_A_LIFE = ("die", "pause", "destroy")
+ALIVE = ("healthy", "running", "auto")
 # The loop looks at its clock at least this often, in seconds.
 IDLE = 60.0
 # The pause after an attempt is at least so many times the CPU time it took: probing takes a tenth of a core at most for
@@ -192,6 +195,8 @@ class Engine:
         now = self.now()
         state.in_flight = False
         state.observe(outcome, now, took, self.settings.suspect_after)
+        if self.settings.once:
+            return
         if state.kicked:
             state.due = now
         elif state.probing():
@@ -199,7 +204,7 @@ class Engine:
             state.due = now + state.pause(now, burden, self.settings.interval)
 
     def _kick(self, state: CheckState, now: float) -> None:
-        if state.check.kind != "docker" and not state.settled():
+        if state.check.kind != "docker" and not state.settled() and not self.settings.once:
             state.kicked, state.kicked_at, state.due = True, now, now
 
     # Containers
@@ -249,6 +254,8 @@ class Engine:
                 continue
             if fresh:
                 state.note(now, code, detail if target.key.container else f"{attributes.get('name')} {detail}".strip())
+                if code in ENDS_A_LIFE and state.check.want and state.check.want.state in ALIVE:
+                    state.ready_since = None
             self._kick(state, now)
 
     # Verdicts

@@ -33,7 +33,17 @@ class Pool:
             self._threads += start
         self._jobs.put(job)
         if start:
+            self._start()
+
+    def _start(self) -> None:
+        try:
             threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        except RuntimeError:
+            # A limit on processes: with one thread the work is done all the same, only later.
+            with self._lock:
+                self._threads -= 1
+                if not self._threads:
+                    raise
 
     def stop(self) -> None:
         """Idle threads end now, busy ones after their job; nobody waits for them."""

@@ -31,7 +31,7 @@ def report(engine: Engine, reason: str, redact: Redact, log_lines: int, diagnost
         "failed_checks": [state.check.name for state in failed],
         "msg": _message(engine, reason, failed, containers, elapsed),
         "checks": {state.check.name: _check(state, reason, containers) for state in engine.states},
-        "warnings": engine.warnings + _optional_failures(engine, reason),
+        "warnings": engine.warnings + _broken_links(engine) + _optional_failures(engine, reason),
     }
     if engine.watch:
         version = engine.watch.hello.version if engine.watch.hello else None
@@ -109,6 +109,12 @@ def _message(engine: Engine, reason: str, failed: list[CheckState], containers: 
             if tail:
                 lines += [f"last {len(tail)} log lines of {shown['name']}:"] + [f"  {line}" for line in tail]
     return "\n".join(lines)
+
+
+def _broken_links(engine: Engine) -> list[str]:
+    """Checks that were judged without their container, for Docker could not be asked."""
+    pairs = [(state.check, engine.target_of(state.check)) for state in engine.states if state.check.kind != "docker"]
+    return [f"{check.name}: container {check.target} was not looked at: {t.error.detail}" for check, t in pairs if t and t.error]
 
 
 def _optional_failures(engine: Engine, reason: str) -> list[str]:

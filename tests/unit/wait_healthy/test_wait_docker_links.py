@@ -40,6 +40,12 @@ def test_another_service_on_the_port_does_not_pass_for_a_dead_container(wait, do
     assert result["reason"] == "permanent"
 
 
+def test_without_docker_a_link_is_only_a_warning(run, adv):
+    check = {"type": "http", "name": "api", "url": adv(http(OK)).url, "container": "web"}
+    result = run(check)
+    assert not result["failed"] and "api: container web was not looked at" in result["warnings"][0]
+
+
 def test_an_event_of_the_container_wakes_its_check(wait, docker, adv):
     server = adv(http(UNAVAILABLE))
     docker.set(container())

@@ -124,6 +124,20 @@ def test_b09_one_crash_is_remembered_but_forgiven(wait, docker):
     assert ("die", "exit code 5") in events(result, "web")
 
 
+def test_a_crash_breaks_stable_for_although_every_look_sees_it_running(wait, docker):
+    inspect = docker.set(container(policy="always"))
+    crashed = []
+
+    def crash():
+        crashed.append(time.monotonic())
+        docker.emit(inspect, "die", exitCode="1")
+        docker.emit(inspect, "start")
+
+    docker.then(crash)
+    result = wait(check(stable_for=0.4))
+    assert not result["failed"] and time.monotonic() - crashed[0] >= 0.4
+
+
 def test_b37_a_restart_loop_fails_with_all_exit_codes(wait, docker):
     started = time.time_ns() - 60 * SECOND
     docker.set(container(health="starting", policy="always", started=started))

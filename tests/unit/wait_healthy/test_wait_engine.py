@@ -156,8 +156,25 @@ def test_check_mode_probes_once_and_never_fails(run, adv, docker):
 
 
 def test_check_mode_does_not_wait_for_what_hangs(run, adv):
-    result = run({"type": "http", "name": "web", "url": adv([Hang()]).url}, check_mode=True, attempt_timeout=0.3)
+    checks = [{"type": "http", "name": "web", "url": adv([Hang()]).url}, tcp("dead", adv(listen=False))]
+    result = run(*checks, check_mode=True, attempt_timeout=0.3)
     assert not result["failed"] and result["elapsed"] < 2 and codes(result, "web") == ["timeout"]
+    assert result["checks"]["dead"]["attempts"] == 1
+
+
+def test_a_limit_on_threads_slows_but_does_not_stop(run, adv, monkeypatch):
+    server = adv(http(OK))
+    start, started = threading.Thread.start, []
+
+    def limited(thread):
+        if thread.name == "probe" and started:
+            raise RuntimeError("can't start new thread")
+        started.extend([1] if thread.name == "probe" else [])
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    result = run(*[{"type": "http", "name": f"c{n}", "url": server.url} for n in range(5)])
+    assert not result["failed"] and len(started) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
