@@ -1,6 +1,7 @@
-"""Makes the checkout importable as the collection ansible_collections.mlops.stack."""
+"""Makes the checkout importable as the collection ansible_collections.mlops.stack, and what integration tests share."""
 
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / ".collections"))
+TESTS = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(TESTS.parent / ".collections"), str(TESTS / "integration")]

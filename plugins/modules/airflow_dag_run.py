@@ -19,6 +19,7 @@ description:
 attributes:
   check_mode: {support: full, description: Says whether a run would be triggered.}
   diff_mode: {support: none, description: A run has no before.}
+  platform: {platforms: posix}
 extends_documentation_fragment: [ansible.builtin.action_common_attributes]
 options:
   url: {description: Where the API server answers., type: str, required: true}

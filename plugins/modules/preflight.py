@@ -17,6 +17,7 @@ description:
 attributes:
   check_mode: {support: full, description: Always looks only.}
   diff_mode: {support: none, description: Changes nothing.}
+  platform: {platforms: posix}
 extends_documentation_fragment: [ansible.builtin.action_common_attributes]
 options:
   project: {description: Name of the Compose project., type: str, required: true}

@@ -20,7 +20,8 @@ description:
   - Keeps the project's C(compose.yaml) equal to the C(services.yaml) files that are present below O(project).
 attributes:
   check_mode: {support: full, description: Says what would change and writes nothing.}
-  diff_mode: {support: full, description: Shows changed files, secrets and binary files excepted.}
+  diff_mode: {support: full, description: "Shows changed files, secrets and binary files excepted."}
+  platform: {platforms: posix}
 extends_documentation_fragment: [ansible.builtin.action_common_attributes]
 options:
   project:

@@ -196,7 +196,7 @@ def test_absent(run, containers, later):
 def test_b12_a_published_port_of_an_idle_container(run, containers, later):
     """Docker's forwarder accepts; nobody listens behind it, until somebody does."""
     port = free_port()
-    name = containers.create("idle", "until test -e /tmp/go; do sleep 0.1; done; while :; do nc -l -p 80 -e cat; done", "-p", f"127.0.0.1:{port}:80")
+    name = containers.create("idle", "until test -e /tmp/go; do sleep 0.1; done; exec python3 -m http.server 80", "-p", f"127.0.0.1:{port}:80")
     check = {"type": "tcp", "name": "p", "host": "127.0.0.1", "port": port, "container": name}
     result = run(check, timeout=1.5)
     assert result["reason"] == "timeout" and set(codes(result, "p")) <= {"closed", "reset"}
@@ -206,7 +206,7 @@ def test_b12_a_published_port_of_an_idle_container(run, containers, later):
 
 def test_b38_created_then_started(run, containers, later):
     port = free_port()
-    name = containers.create("late", "while :; do nc -l -p 80 -e cat; done", "-p", f"127.0.0.1:{port}:80", verb="create")
+    name = containers.create("late", "exec python3 -m http.server 80", "-p", f"127.0.0.1:{port}:80", verb="create")
     later(0.7, sh, "docker", "start", name)
     assert not run({"type": "tcp", "name": "p", "host": "127.0.0.1", "port": port, "container": name})["failed"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 
 from wait_real import codes, until
@@ -46,7 +45,7 @@ def test_b42_loading(run, redis):
     until(lambda: answers(first))
     first.fill(2000)
     assert first.call("SAVE") == "+OK"
-    first.stop(signal.SIGKILL)
+    first.remove()
     second = redis("--save", "", "--appendonly", "no", "--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024")
     result = run(check(second))
     assert not result["failed"] and "redis_loading" in codes(result, "r") and codes(result, "r")[-1] == "ok"

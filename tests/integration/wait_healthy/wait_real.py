@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
 import socket
 import subprocess
-import tempfile
 import time
 import uuid
 
 LABEL = "mlops.stack.test=wait_healthy"
-APPLETS = ("sh", "sleep", "true", "false", "tail", "cat", "echo", "test", "touch", "rm", "yes", "head", "nc", "dd", "ps")
 
 def sh(*command, check=True, **options):
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
@@ -25,12 +21,6 @@ def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
-
-
-def static_busybox():
-    """One static program makes an image without any registry; None where the machine has none."""
-    paths = (shutil.which("busybox"), "/bin/busybox", "/usr/bin/busybox")
-    return next((path for path in paths if path and os.path.exists(path)), None)
 
 
 class Containers:
@@ -69,29 +59,27 @@ def inspect(name):
 
 
 class Postgres:
-    """A PostgreSQL of the machine's own package, as the user postgres, in a directory of its own."""
+    """A PostgreSQL of the collection's own image, with the host's network and a directory of its own on the host."""
 
-    def __init__(self, binaries, directory):
-        self.binaries = binaries
+    BINARIES = "/usr/lib/postgresql/17/bin"
+    UID = 999
+
+    def __init__(self, image, directory):
         self.directory = directory
         self.port = free_port()
         self.password = "s3cret-of-the-test"
+        os.chown(directory, self.UID, self.UID)
+        self._container = sh(
+            "docker", "run", "--detach", "--label", LABEL, "--network", "host", "--user", f"{self.UID}:{self.UID}",
+            "--volume", f"{directory}:{directory}", "--entrypoint", "tail", image, "-f", "/dev/null")
         secret = directory / "pw"
         secret.write_text(self.password)
-        shutil.chown(directory, "postgres")
-        shutil.chown(secret, "postgres")
         self._call("initdb", "-D", str(directory / "data"), "-A", "scram-sha-256", "--pwfile", str(secret), "--no-sync", "-E", "UTF8", "--locale=C")
         (directory / "data" / "pg_hba.conf").write_text("local all all trust\nhost all md5user all md5\nhost all all all scram-sha-256\n")
         self.configure(fsync="off", unix_socket_directories=f"'{directory}'", listen_addresses="'127.0.0.1'", port=str(self.port))
 
     def _call(self, program, *arguments, check=True):
-        command = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups", f"{self.binaries}/{program}", *arguments]
-        with tempfile.TemporaryFile() as out:
-            done = subprocess.run(command, stdout=out, stderr=out, cwd=self.directory, check=False)
-            out.seek(0)
-            text = out.read().decode(errors="replace")
-        assert not check or done.returncode == 0, (command, text)
-        return text
+        return sh("docker", "exec", self._container, f"{self.BINARIES}/{program}", *arguments, check=check)
 
     def configure(self, **settings):
         with open(self.directory / "data" / "postgresql.conf", "a") as handle:
@@ -100,19 +88,21 @@ class Postgres:
     def start(self, wait=True):
         self._call("pg_ctl", "-D", str(self.directory / "data"), "-l", str(self.directory / "log"), "start", "-w" if wait else "-W", check=wait)
 
-    def stop(self):
-        self._call("pg_ctl", "-D", str(self.directory / "data"), "stop", "-m", "immediate", "-w", check=False)
+    def remove(self):
+        sh("docker", "rm", "--force", "--volumes", self._container)
 
     def sql(self, text):
         return self._call("psql", "-h", str(self.directory), "-p", str(self.port), "-d", "postgres", "-Atqc", text)
 
 
 class Redis:
-    def __init__(self, directory, *arguments):
+    """A Redis of the collection's own image, with the host's network and a directory on the host."""
+
+    def __init__(self, image, directory, *arguments):
         self.port = free_port()
-        self.directory = directory
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory), "--daemonize", "no", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._container = sh(
+            "docker", "run", "--detach", "--label", LABEL, "--network", "host", "--user", "0:0", "--volume", f"{directory}:/data", image,
+            "redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", "/data", *arguments)
 
     def call(self, *words):
         """Send one command by hand and return the first line of the reply."""
@@ -128,9 +118,9 @@ class Redis:
             for _key in range(keys):
                 assert reader.readline() == b"+OK\r\n"
 
-    def stop(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        self.process.wait(10)
+    def remove(self):
+        """End it at once, as a power cut would, and remove it; its directory stays."""
+        sh("docker", "rm", "--force", "--volumes", self._container)
 
 
 def until(condition, seconds=10.0):
