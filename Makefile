@@ -43,7 +43,7 @@ unit: test-setup ## Unit tests
 	$(RUN) pytest -q tests/unit $(ARGS)
 
 integration: test-setup ## Modules against scripted servers and real services
-	$(RUN) pytest -q tests/integration $(ARGS)
+	$(RUN) pytest -q -m "not full" tests/integration $(ARGS)
 
 molecule: test-setup ## One scenario: make molecule SCENARIO=mlflow
 	$(RUN) tests/molecule $(SCENARIO)
@@ -62,6 +62,9 @@ lock: setup ## Bring the images' lock files to the newest versions that their re
 
 docs: setup ## Write the variable tables of the roles' READMEs
 	$(VENV)/bin/python docs/generate.py
+
+test-full: test ## All tests and the long ones
+	$(RUN) pytest -q -m full tests/integration
 
 build: setup ## Build the collection's tarball into .build/
 	$(RUN) ansible-galaxy collection build --force --output-path .build

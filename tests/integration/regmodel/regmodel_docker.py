@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import random
 import socket
@@ -12,12 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import requests
-import yaml
-from ansible_collections.mlops.stack.plugins.filter.tree_digest import tree_digest
+from stack_images import ROOT, image
 
-ROOT = Path(__file__).resolve().parents[3]
 DAGS = ROOT / "roles/airflow/files/dags"
 HERE = Path(__file__).parent
 # The second label tells two runs on one machine apart: each removes its own containers only.
@@ -26,7 +22,6 @@ RUN_LABEL = f"mlops.test.run={os.getpid()}-{time.time_ns()}"
 LABELS = ("--label", LABEL, "--label", RUN_LABEL)
 # Where every container finds the folder that the tests write to.
 SHARED = "/run/test"
-MAKE_IMAGES = ".venv/bin/ansible all --become -m ansible.builtin.include_role -a name=mlops.stack.images"
 # For whatever takes its time: it passes in full only where something is broken.
 PATIENCE = 120.0
 
@@ -39,18 +34,6 @@ def docker(*arguments: Any) -> str:
     )
     assert done.returncode == 0, f"docker {' '.join(map(str, arguments))}: {done.stdout}"
     return done.stdout.strip()
-
-
-@functools.cache
-def image(name: str) -> str:
-    """The image of mlops_images that belongs to this checkout. It is an error if the machine lacks it."""
-    variables = yaml.safe_load((ROOT / "roles/mlops/defaults/main/images.yml").read_text())
-    templates = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    templates.filters["mlops.stack.tree_digest"] = tree_digest
-    full = templates.from_string(variables["mlops_images"][name]).render(variables)
-    found = subprocess.run(["docker", "image", "inspect", "--format", "{{.Id}}", full], capture_output=True, text=True, check=False)
-    assert found.returncode == 0, f"{full} cannot be used ({found.stderr.strip()}). To make what this machine lacks, run in {ROOT}: {MAKE_IMAGES}"
-    return full
 
 
 def remove_containers() -> None:

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import IO
 
-from regmodel_docker import DAGS, HERE, LABELS, SHARED, image
+from regmodel_docker import DAGS, HERE, LABELS, SHARED
+from stack_images import image
 
 PYTHON = "/opt/training/bin/python"
 FORKS = "/opt/tests/regmodel_forks.py"

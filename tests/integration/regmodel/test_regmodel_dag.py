@@ -2,7 +2,8 @@
 
 import json
 
-from regmodel_docker import DAGS, LABELS, docker, image
+from regmodel_docker import DAGS, LABELS, docker
+from stack_images import image
 
 READ = """
 import json, sys
