@@ -27,10 +27,10 @@ def variable_problems(choices):
 
 
 def file_problems(files):
-    """Files that a variable names and that cannot be read."""
+    """Files and directories that a variable names and that cannot be read."""
     for row in files:
-        if not os.path.isfile(row["path"]):
-            yield "%s names %s, which is not a file on the controller; put it there or correct the variable" % (row["name"], row["path"])
+        if not os.path.exists(row["path"]):
+            yield "%s names %s, which is not there on the controller; put it there or correct the variable" % (row["name"], row["path"])
         elif not os.access(row["path"], os.R_OK):
             yield "%s names %s, which this user may not read" % (row["name"], row["path"])
 

@@ -41,7 +41,7 @@ options:
     elements: dict
     default: []
   files:
-    description: Files that a variable names and that must be readable on the controller, as C(name) and C(path).
+    description: Files and directories that a variable names and that must be readable on the controller, as C(name) and C(path).
     type: list
     elements: dict
     default: []
