@@ -5,6 +5,12 @@
 
 from __future__ import annotations
 
+import datetime
+import json
+import os
+import re
+import tempfile
+
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -22,6 +28,30 @@ def open_line(host, result):
     return "%s: %d of %d checks open after %d s: %s%s" % (host, len(still), len(result["checks"]), result["elapsed"], named, more)
 
 
+def dossier(host, task, result):
+    """A failed wait as it goes into the report: the checks that it failed for, with all that is known of them."""
+    return {
+        "host": host,
+        "task": task,
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **{key: result[key] for key in ("reason", "elapsed", "msg", "failed_checks")},
+        "checks": {name: result["checks"][name] for name in result["failed_checks"]},
+    }
+
+
+def write(directory, name, text):
+    """Write a file of the report, for its owner only, whole or not at all."""
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    handle, staged = tempfile.mkstemp(dir=directory)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.replace(staged, os.path.join(directory, re.sub(r"[^\w.-]", "_", name)))
+    except BaseException:
+        os.unlink(staged)
+        raise
+
+
 class ActionModule(ActionBase):
     """Options are documented in the module of the same name."""
 
@@ -30,8 +60,22 @@ class ActionModule(ActionBase):
         args = dict(self._task.args, _slice=SLICE)
         while True:
             result = self._execute_module(module_args=args, task_vars=task_vars)
-            if result.get("failed") or result.pop("finished", True):
+            if result.pop("finished", True) or result.get("failed"):
                 result.pop("_state", None)
-                return result
+                return self._reported(result, task_vars)
             display.display(open_line(task_vars["inventory_hostname"], result))
             args["_state"] = result["_state"]
+
+    def _reported(self, result, task_vars):
+        directory = self._templar.template(task_vars.get("mlops_report_dir") or "")
+        # Without checks it was the arguments that were wrong.
+        if not directory or not result.get("failed") or not result.get("checks"):
+            return result
+        host = task_vars["inventory_hostname"]
+        directory = os.path.abspath(os.path.expanduser(directory))
+        try:
+            write(directory, "dossier-%s.json" % host, json.dumps(dossier(host, self._task.get_name(), result), indent=2) + "\n")
+            write(directory, "dossier-%s.txt" % host, result["msg"] + "\n")
+        except OSError as exc:
+            display.warning("mlops_report_dir: the dossier of %s could not be written: %s" % (host, exc))
+        return result

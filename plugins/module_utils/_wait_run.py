@@ -17,14 +17,14 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.mlops.stack.plugins.module_utils._docker_api import parse_host
 from ansible_collections.mlops.stack.plugins.module_utils._wait_check import Interval
 from ansible_collections.mlops.stack.plugins.module_utils._wait_engine import Engine, Settings
-from ansible_collections.mlops.stack.plugins.module_utils._wait_redact import HIDDEN, Redactor
+from ansible_collections.mlops.stack.plugins.module_utils._wait_redact import HIDDEN, Redactor, is_secret_name
 from ansible_collections.mlops.stack.plugins.module_utils._wait_report import report
 from ansible_collections.mlops.stack.plugins.module_utils._wait_spec import (
     CHECK_SPEC,
     BadChecks,
     Defaults,
-    is_secret_header,
     parse,
+    secrets_of,
 )
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -172,13 +172,18 @@ def _nothing(params: dict[str, Any]) -> dict[str, Any]:
 def without_secrets(params: dict[str, Any]) -> dict[str, Any]:
     """The parameters as the invocation may show them."""
     shown = dict(params)
-    shown["checks"] = [
-        {
-            **check,
-            "password": HIDDEN if check.get("password") is not None else None,
-            "headers": {k: HIDDEN if is_secret_header(k) else v for k, v in (check.get("headers") or {}).items()},
-        }
-        for check in params.get("checks") or []
-    ]
+    shown["checks"] = [_without_secrets(check, params.get("redact") or []) for check in params.get("checks") or []]
     shown.pop("_state", None)
+    return shown
+
+
+def _without_secrets(check: dict[str, Any], patterns: list[str]) -> dict[str, Any]:
+    secrets = secrets_of(check)
+    try:
+        redact = Redactor(patterns, secrets)
+    except ValueError:  # which the wait itself reports
+        redact = Redactor(secrets=secrets)
+    shown = {name: redact(value) if name in ("url", "body") and value else value for name, value in check.items()}
+    shown["password"] = HIDDEN if check.get("password") is not None else None
+    shown["headers"] = {k: HIDDEN if is_secret_name(k) else redact(str(v)) for k, v in (check.get("headers") or {}).items()}
     return shown

@@ -14,8 +14,10 @@ author: mlops.stack maintainers (@mlops-stack)
 description:
   - Probes a list of HTTP, TCP, PostgreSQL, Redis and Docker checks at the same time and returns the moment all of them hold.
   - Fails at once when one can never hold, for instance because its container exited and nothing restarts it.
-  - A failure says why. It carries for every check what was last seen and how that changed over time, and for containers the exit codes,
-    the health log and the end of the log.
+  - A failure says why. Its message tells for every failed check the cause, how the container fared, the end of its log and the command to
+    run next; the result has the same as data, with what was seen over time.
+  - With the variable C(mlops_report_dir), a directory on the controller, message and data of a failure are also written there, as
+    C(dossier-<host>.txt) and C(dossier-<host>.json).
   - Containers are followed by the Docker Engine's event stream, so that a change is seen within milliseconds. Other targets are
     probed at short intervals that grow slowly with the time waited.
   - Nothing on the host is changed.
@@ -247,6 +249,8 @@ checks:
   description:
     - Every check by name, with RV(ignore:state) (V(ready), V(pending) or V(failed)), RV(ignore:attempts), RV(ignore:ready_after),
       RV(ignore:last) attempt, its RV(ignore:timeline) (one entry for each change of what was found), and RV(ignore:container).
+    - One that the wait failed for also has its RV(ignore:cause) in one line and the command to go on with on the host, RV(ignore:next);
+      its container has exit codes, health log and the end of the log.
   returned: always
   type: dict
   sample:
@@ -281,8 +285,13 @@ INTERVAL_SPEC = {
 }
 
 
+class Module(AnsibleModule):
+    def _log_invocation(self) -> None:
+        """Nothing: the node's system log would get every URL and body as it was given, and the state of each slice."""
+
+
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "checks": {"type": "list", "elements": "dict", "options": CHECK_SPEC, "default": []},
             "checks_from": {"type": "path"},

@@ -143,6 +143,23 @@ def test_a_password_in_the_arguments_is_hidden(start, adv):
     assert result["reason"] == "permanent" and "tops3cret-value" not in json.dumps(result)
 
 
+def test_no_secret_of_a_url_or_body_is_shown(start, adv):
+    """Neither in the invocation, nor in the name that is made of the URL, nor where the server repeats it."""
+    server = adv(http(reply(b"you said url-s3cret and body-s3cret")))
+    body = '{"password": "body-s3cret"}'
+    check = {"type": "http", "url": server.url + "/?access_token=url-s3cret", "body": body, "json": [{"path": "a", "value": 1}]}
+    result = result_of(start(checks=[check], timeout=0.3))
+    assert list(result["checks"]) == [f"http:{server.url}/?access_token=********"]
+    assert "you said ******** and ********" in result["msg"] and "s3cret" not in json.dumps(result)
+
+
+def test_no_secret_of_a_refused_argument_is_shown(start):
+    urls = ["http://me:url-s3cret@h/", "ftp://h/?token=url-s3cret"]
+    result = result_of(start(checks=[{"type": "http", "url": url} for url in urls]))
+    assert "url holds a user or a password" in result["msg"] and "is not of the form" in result["msg"]
+    assert "s3cret" not in json.dumps(result)
+
+
 def test_checks_from_a_directory(start, adv, tmp_path):
     for role in ("a", "b"):
         (tmp_path / role).mkdir()
