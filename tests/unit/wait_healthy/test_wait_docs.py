@@ -1,12 +1,12 @@
 """What wait_healthy's documentation promises that ansible-test does not compare with the code: the codes of a result."""
 
 import ast
-import importlib.util
 import pathlib
 import re
 
 import yaml
 from ansible_collections.mlops.stack.plugins.module_utils import _wait_net
+from ansible_collections.mlops.stack.plugins.modules import wait_healthy
 
 PLUGINS = pathlib.Path(_wait_net.__file__).parents[1]
 MAKERS = {"ready", "transient", "suspect", "permanent", "make"}
@@ -15,10 +15,7 @@ INTERNAL = {"log_unreadable"}
 
 
 def documented():
-    spec = importlib.util.spec_from_file_location("wait_healthy", PLUGINS / "modules" / "wait_healthy.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    last = yaml.safe_load(module.RETURN)["checks"]["contains"]["last"]["contains"]
+    last = yaml.safe_load(wait_healthy.RETURN)["checks"]["contains"]["last"]["contains"]
     return set(re.findall(r"V\((\w+)\)", "".join(last["code"]["description"])))
 
 
