@@ -8,7 +8,7 @@ PLAYBOOK := $(RUN) ansible-playbook
 ARGS ?=
 SCENARIO ?= site
 
-.PHONY: help setup test-setup up smoke down lint unit integration molecule test test-full lock docs build clean
+.PHONY: help setup test-setup up smoke down lint sanity unit integration molecule test test-full lock docs build clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +25,7 @@ test-setup: $(VENV)/.tests ## Add what the tests need
 
 $(VENV)/.tests: $(VENV)/.controller tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --requirement tests/requirements.txt
+	@command -v shellcheck >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends shellcheck; }
 	touch $@
 
 up: setup ## Bring up the whole stack on this machine
@@ -38,6 +39,9 @@ down: setup ## Stop and remove the containers; data stays (ARGS="-e delete_data=
 
 lint: test-setup ## Static checks
 	$(RUN) tests/lint
+
+sanity: test-setup ## ansible-test sanity on the built collection, on every Python that is here
+	$(RUN) tests/sanity $(ARGS)
 
 unit: test-setup ## Unit tests
 	$(RUN) pytest -q tests/unit $(ARGS)
