@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from wait_fake_docker import container
@@ -155,12 +156,15 @@ def test_checks_from_a_directory(start, adv, tmp_path):
 def test_slices(start, adv):
     server = adv([Hang()], listen=False)
     check = {"type": "tcp", "name": "p", "host": "127.0.0.1", "port": server.port}
+    before = datetime.now(timezone.utc)
     first = result_of(start(checks=[check], _slice=0.3))
+    assert before <= datetime.fromisoformat(first["began"]) + timedelta(milliseconds=1) <= datetime.now(timezone.utc)
     assert first["finished"] is False and not first.get("failed") and "_state" not in first["invocation"]["module_args"]
     server.listen()
     last = result_of(start(checks=[check], _slice=30, _state=first["_state"], timeout=60))
     assert last["finished"] is True and last["reason"] == "ready" and last["elapsed"] > first["elapsed"]
     assert last["checks"]["p"]["attempts"] == first["checks"]["p"]["attempts"] + 1
+    assert last["began"] == first["began"]
 
 
 def test_b43_neither_docker_nor_requests_is_imported(start, adv):
