@@ -139,6 +139,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+began:
+  description: When the wait began by the managed node's own clock, RFC 3339 in UTC. All other times of the result count from it.
+  returned: always
+  type: str
+  sample: "2025-01-31T12:00:00.417Z"
 elapsed:
   description: Seconds from the start of the module.
   returned: always

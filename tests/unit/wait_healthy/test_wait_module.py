@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from wait_fake_docker import container
@@ -148,7 +149,7 @@ def test_no_secret_of_a_url_or_body_is_shown(start, adv):
     server = adv(http(reply(b"you said url-s3cret and body-s3cret")))
     body = '{"password": "body-s3cret"}'
     check = {"type": "http", "url": server.url + "/?access_token=url-s3cret", "body": body, "json": [{"path": "a", "value": 1}]}
-    result = result_of(start(checks=[check], timeout=0.3))
+    result = result_of(start(checks=[check], _ansible_check_mode=True))
     assert list(result["checks"]) == [f"http:{server.url}/?access_token=********"]
     assert "you said ******** and ********" in result["msg"] and "s3cret" not in json.dumps(result)
 
@@ -172,12 +173,15 @@ def test_checks_from_a_directory(start, adv, tmp_path):
 def test_slices(start, adv):
     server = adv([Hang()], listen=False)
     check = {"type": "tcp", "name": "p", "host": "127.0.0.1", "port": server.port}
+    before = datetime.now(timezone.utc)
     first = result_of(start(checks=[check], _slice=0.3))
+    assert before <= datetime.fromisoformat(first["began"]) + timedelta(milliseconds=1) <= datetime.now(timezone.utc)
     assert first["finished"] is False and not first.get("failed") and "_state" not in first["invocation"]["module_args"]
     server.listen()
     last = result_of(start(checks=[check], _slice=30, _state=first["_state"], timeout=60))
     assert last["finished"] is True and last["reason"] == "ready" and last["elapsed"] > first["elapsed"]
     assert last["checks"]["p"]["attempts"] == first["checks"]["p"]["attempts"] + 1
+    assert last["began"] == first["began"]
 
 
 def test_b43_neither_docker_nor_requests_is_imported(start, adv):
