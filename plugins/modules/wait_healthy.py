@@ -145,7 +145,7 @@ options:
   interval:
     description:
       - The pause after an attempt is O(interval.ratio) times the time since the check last changed, not less than O(interval.min), not more than
-        O(interval.max), and at least ten times the CPU time of the attempt.
+        O(interval.max), and at least ten times the CPU time of the attempt. The three milliseconds that waking up and the result take are part of it.
     type: dict
     default: {}
     suboptions:
