@@ -8,7 +8,7 @@ PLAYBOOK := $(RUN) ansible-playbook
 ARGS ?=
 SCENARIO ?= site
 
-.PHONY: help setup test-setup up smoke down lint sanity unit integration molecule test test-full lock docs build clean
+.PHONY: help setup test-setup up smoke down lint sanity unit integration molecule test test-full benchmark lock docs build clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,9 @@ docs: setup ## Write the variable tables of the roles' READMEs
 
 test-full: test ## All tests and the long ones
 	$(RUN) pytest -q -m full tests/integration
+
+benchmark: test-setup ## wait_healthy against its peers, half an hour (ARGS=--quick: two minutes); results in .build/benchmarks/
+	$(RUN) tests/benchmarks/wait_healthy.py $(ARGS)
 
 build: setup ## Build the collection's tarball into .build/
 	$(RUN) ansible-galaxy collection build --force --output-path .build

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
-import re
-import tempfile
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.mlops.stack.plugins.plugin_utils._report import write_report
 
 SLICE = 10  # seconds between two lines
 NAMED = 6  # open checks that a line names
@@ -39,19 +37,6 @@ def dossier(host, task, result):
     }
 
 
-def write(directory, name, text):
-    """Write a file of the report, for its owner only, whole or not at all."""
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    handle, staged = tempfile.mkstemp(dir=directory)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.replace(staged, os.path.join(directory, re.sub(r"[^\w.-]", "_", name)))
-    except BaseException:
-        os.unlink(staged)
-        raise
-
-
 class ActionModule(ActionBase):
     """Options are documented in the module of the same name."""
 
@@ -72,10 +57,10 @@ class ActionModule(ActionBase):
         if not directory or not result.get("failed") or not result.get("checks"):
             return result
         host = task_vars["inventory_hostname"]
-        directory = os.path.abspath(os.path.expanduser(directory))
         try:
-            write(directory, "dossier-%s.json" % host, json.dumps(dossier(host, self._task.get_name(), result), indent=2) + "\n")
-            write(directory, "dossier-%s.txt" % host, result["msg"] + "\n")
+            write_report(directory, "dossier-%s.json" % host, json.dumps(dossier(host, self._task.get_name(), result), indent=2) + "\n")
+            write_report(directory, "dossier-%s.txt" % host, result["msg"] + "\n")
         except OSError as exc:
-            display.warning("mlops_report_dir: the dossier of %s could not be written: %s" % (host, exc))
+            display.warning("the dossier of %s cannot be written to %s: %s; set mlops_report_dir to a directory on the controller"
+                            " that this user may write" % (host, directory, exc))
         return result

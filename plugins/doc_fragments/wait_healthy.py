@@ -131,6 +131,7 @@ options:
     description:
       - The pause after an attempt is O(interval.ratio) times the time since the check last changed, not less than O(interval.min), not more than
         O(interval.max), and at least ten times the CPU time of the attempt, or four times for each check that is open if that is more.
+        The three milliseconds that waking up and the result take are part of it.
     type: dict
     default: {}
     suboptions:

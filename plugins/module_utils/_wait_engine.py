@@ -38,6 +38,9 @@ IDLE = 60.0
 # one check, a quarter for all together, for what it takes is missing to those that are waited for.
 CPU_ALONE = 10
 CPU_SHARED = 4
+# From a target's readiness to the module's result pass one pause, one attempt and this: threads that wake up, and the result's
+# JSON. It is taken off the pause, so that pause and attempt are all that a target's readiness waits.
+LAG = 0.003
 
 Message = Callable[[], None]
 
@@ -200,7 +203,7 @@ class Engine:
             state.due = now
         elif state.probing():
             burden = cpu * max(CPU_ALONE, CPU_SHARED * self._busy)
-            state.due = now + state.pause(now, burden, self.settings.interval)
+            state.due = now + max(burden, state.pause(now, burden, self.settings.interval) - LAG)
 
     def _kick(self, state: CheckState, now: float) -> None:
         if state.check.kind != "docker" and not state.settled() and not self.settings.once:
