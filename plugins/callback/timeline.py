@@ -26,12 +26,16 @@ notes:
     clock. The waits themselves are placed by when their results came to the controller, less how long they took. So clocks may differ;
     times of different waits are comparable to within the time it takes to bring a result over, usually well below a second.
   - The first answer is of what a check asks. A check that asks another service about its own shows the answer of the other.
-  - The critical path is inferred from the order of events, for nothing in a result tells what a service waited for. It ends with the
-    service that was seen to become ready last. The predecessor of a service is the one that was ready last before the service first
-    answered (or, if there is none, before it was ready), and after its container was started. Of those that became ready within half a
-    second of each other, the longest pause between two attempts, the first counts, and none precedes another. What held when it was
-    first asked is not on the path. What became ready at the right moment by chance is taken for a cause; read the path as where to look
-    first. None is marked when a wait failed.
+  - The critical path ends with the service that was seen to become ready last. In waits of this collection's roles each predecessor is,
+    of the services that the one after it is known to wait for (C(roles/mlops/vars/main/waits.yml)), the one that was ready last, after
+    the container of the one after it was started. A service of which nothing is known has no predecessor.
+  - In other waits nothing tells what a service waited for, and the path is inferred from the order of events; the output says which.
+    There the predecessor of a service is the one that was ready last before the service first answered (or, if there is none, before it
+    was ready), and after its container was started. What became ready at the right moment by chance is taken for a cause, and where
+    many services share a busy machine much does; read the path as where to look first.
+  - Of those that became ready within half a second of each other, the longest pause between two attempts, the first counts; where the
+    path is inferred, none of them precedes another. What held when it was first asked is not on the path, for nobody saw when it came
+    to hold. No path is marked when a wait failed.
 requirements:
   - enable in configuration, see the example
 """
@@ -43,12 +47,13 @@ example: >
     callbacks_enabled = mlops.stack.timeline
 sample output: >
   TIMELINE ***********************************************************************
-  seconds since the run began; > is the critical path, inferred from the order of events
+  seconds since the run began; > is the critical path, along what the services are known to wait for
     host  service            started  first answer  ready
-  > one   postgres-airflow       6.1           7.0    7.4
+    one   postgres-airflow       6.1           7.0    7.4
     one   mlflow              17.9          24.6   25.1
+  > one   airflow-init          18.0          26.3   26.3
   > one   airflow-webserver     18.0          31.2   31.2
-  critical path: one postgres-airflow 7.4 -> one airflow-webserver 31.2
+  critical path: airflow-init 26.3 -> airflow-webserver 31.2
 """
 
 import json
@@ -67,6 +72,7 @@ from ansible_collections.mlops.stack.plugins.plugin_utils._timeline_page import 
 
 MODULES = ("mlops.stack.wait_healthy", "wait_healthy")
 VARIABLE = "mlops_report_dir"
+WAITS_FOR = "__mlops_waits_for"  # roles/mlops/vars/main/waits.yml
 HEADINGS = ("host", "service", "started", "first answer", "ready")
 
 
@@ -88,10 +94,11 @@ def lines(timeline: Timeline, services: list[Service]) -> list[tuple[str, bool]]
         rows.append((">" if s.critical else " ", (s.host, s.name, started, moment(s.answered, s.at_once), ready), s.state == "failed"))
     widths = [max((len(cells[column]) for _mark, cells, _bad in rows), default=0) for column in range(len(HEADINGS))]
     path = sorted((s for s in services if s.critical), key=lambda s: s.ready or 0.0)
-    legend = "; > is the critical path, inferred from the order of events" if path else ""
+    legend = f"; > is the critical path, {timeline.basis}" if path else ""
     shown = [("seconds since the run began" + legend, False)]
     for mark, cells, bad in rows:
-        padded = [cell.ljust(width) if column < 2 else cell.rjust(width) for column, (cell, width) in enumerate(zip(cells, widths, strict=True))]
+        columns = enumerate(zip(cells, widths, strict=True))
+        padded = [cell.ljust(width) if column < 2 else cell.rjust(width) for column, (cell, width) in columns]
         shown.append((f"{mark} {'  '.join(padded)}", bad))
     shown += [(f"{host} became unreachable during a wait; what it had seen is lost", True) for host in timeline.unreachable]
     if path:
@@ -160,17 +167,22 @@ class CallbackModule(CallbackBase):
     def _take(self, result: Any) -> None:
         received = time.monotonic() - self._zero
         if result._task.action in MODULES and self._timeline.add(self.host_label(result), result._result, received):
-            self._directory = self._directory or self._report_dir(result)
+            self._look_up(result)
 
-    def _report_dir(self, result: Any) -> str:
-        """The value of the variable as the task saw it."""
+    def _look_up(self, result: Any) -> None:
+        """The variables as the task saw them; the first wait that has a value settles it."""
+        if self._directory and self._timeline.waits_for is not None:
+            return
         variables = self._play.get_variable_manager().get_vars(play=self._play, host=result._host, task=result._task)
         try:
             value = Templar(loader=self._play.get_loader(), variables=variables).template(variables.get(VARIABLE))
         except AnsibleError as error:
             self._display.warning(f"{VARIABLE} cannot be evaluated, no timeline is written: {error}")
-            return ""
-        return os.path.abspath(os.path.expanduser(str(value))) if value else ""
+            value = ""
+        if value and not self._directory:
+            self._directory = os.path.abspath(os.path.expanduser(str(value)))
+        if isinstance(variables.get(WAITS_FOR), dict):
+            self._timeline.waits_for = variables[WAITS_FOR]
 
     def _report(self, services: list[Service]) -> None:
         document = json.dumps(self._timeline.document(services), indent=2) + "\n"

@@ -24,6 +24,7 @@ SILENT = frozenset({
 # The longest pause between two attempts, in seconds: of what became ready within it nobody can tell which came first.
 TOGETHER = 0.5
 NAME_CHARS = 120
+INTERNAL = ("life", "since", "until", "took")  # of a service, not for timeline.json
 
 
 def clean(text: Any) -> str:
@@ -75,7 +76,14 @@ class Timeline:
         self.began = began
         self.waits: list[Wait] = []
         self.unreachable: list[str] = []
+        # What the service of a check waits for, by names of checks; None: nobody says.
+        self.waits_for: dict[str, list[str]] | None = None
         self._checks: dict[tuple[str, str], Service] = {}
+
+    @property
+    def basis(self) -> str:
+        """How the critical path was found."""
+        return "inferred from the order of events" if self.waits_for is None else "along what the services are known to wait for"
 
     def add(self, host: str, result: dict[str, Any], received: float) -> bool:
         """Take in a result that came ``received`` seconds into the run; False for one that tells of no wait."""
@@ -110,7 +118,7 @@ class Timeline:
         services = [_together(group) for group in groups.values()]
         last = {wait.host: wait.reason for wait in self.waits}
         if all(reason == "ready" for reason in last.values()) and not self.unreachable:
-            for service in critical_path(services):
+            for service in critical_path(services, self.waits_for):
                 service.critical = True
         return sorted(services, key=lambda s: (s.host, s.ready is None, s.ready or 0.0, s.name))
 
@@ -123,19 +131,19 @@ class Timeline:
             "unit": "seconds since began",
             "waits": [_rounded(asdict(wait)) for wait in self.waits],
             "unreachable": self.unreachable,
-            "services": [_rounded({k: v for k, v in asdict(s).items() if k not in ("life", "since", "until", "took")}) for s in services],
-            "critical_path": {"basis": "inferred from the order of events", "services": [{"host": s.host, "name": s.name} for s in path]},
+            "services": [_rounded({name: at for name, at in asdict(s).items() if name not in INTERNAL}) for s in services],
+            "critical_path": {"basis": self.basis, "services": [{"host": s.host, "name": s.name} for s in path]},
         }
 
 
-def critical_path(services: list[Service]) -> list[Service]:
-    """What the last service to become ready seems to have waited for, first cause first. See the documentation of the callback."""
+def critical_path(services: list[Service], waits_for: dict[str, list[str]] | None) -> list[Service]:
+    """What the last service to become ready waited for (or seems to have), first cause first; rules: the documentation of the callback."""
     seen = [s for s in services if s.ready is not None and not s.at_once]
     path: list[Service] = []
     here = _last(seen)
     while here:
         path.insert(0, here)
-        here = _last(_before(here, seen))
+        here = _last(_before(here, seen) if waits_for is None else _needed(here, seen, waits_for, path))
     return path
 
 
@@ -143,6 +151,13 @@ def _last(services: list[Service]) -> Service | None:
     """The first of those that became ready together with the last."""
     latest = max((_ready(s) for s in services), default=0.0)
     return min((s for s in services if _ready(s) >= latest - TOGETHER), key=_ready, default=None)
+
+
+def _needed(service: Service, seen: list[Service], waits_for: dict[str, list[str]], path: list[Service]) -> list[Service]:
+    """Those that the service is known to wait for and that became ready while it could wait."""
+    names = {name for check in service.checks for name in waits_for.get(check, [])}
+    start = service.started if service.started is not None else float("-inf")
+    return [s for s in seen if names & {*s.checks} and start <= _ready(s) <= _ready(service) + TOGETHER and not any(s is p for p in path)]
 
 
 def _before(service: Service, seen: list[Service]) -> list[Service]:

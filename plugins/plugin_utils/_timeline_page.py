@@ -27,7 +27,8 @@ body { margin: 0 auto; padding: 1.5rem; max-width: 70rem; background: var(--back
   font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", Arial, sans-serif; }
 h1 { margin: 0; font-size: 1.5rem; } h2 { margin: 2rem 0 .5rem; font-size: 1.1rem; } p { margin: .4rem 0; } .soft { color: var(--soft); }
 .bad { color: var(--bad); } .chart, .figures { overflow-x: auto; } svg { display: block; min-width: 46rem; width: 100%; height: auto; }
-svg text { fill: var(--text); font-size: 13px; } svg .soft { fill: var(--soft); } svg .bad { fill: var(--bad); } .strong { font-weight: 600; }
+svg text { fill: var(--text); font-size: 13px; } svg .soft { fill: var(--soft); } svg .bad { fill: var(--bad); }
+.strong { font-weight: 600; }
 .grid { stroke: var(--line); } .band { fill: var(--band); } .span { fill: var(--line); }
 .lead { stroke: var(--soft); stroke-width: 2; } .dots { stroke-dasharray: 2 4; }
 .silent { fill: var(--wait); } .warm { fill: var(--normal); } .dot { fill: var(--normal); stroke: var(--back); stroke-width: 1.5; }
@@ -73,17 +74,19 @@ def page(timeline: Timeline, services: list[Service]) -> str:
         text.append(f'<span class="bad">{len(failed)} not ready</span>')
     elif services:
         text.append(f"all ready after {max(s.ready or 0.0 for s in services):.1f} s")
+    lost = [f'<p class="bad">{escape(host)} became unreachable during a wait; what it had seen is lost.</p>'
+            for host in timeline.unreachable]
     parts = [
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/><title>Timeline</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/>",
         f"<style>{STYLE}</style></head><body><main><h1>Timeline</h1>",
         f'<p>{", ".join(text)}. <span class="soft">Seconds since the run began, {escape(timeline.began)}.</span></p>',
-        *(f'<p class="bad">{escape(host)} became unreachable during a wait; what it had seen is lost.</p>' for host in timeline.unreachable),
+        *lost,
     ]
     if path:
         steps = " → ".join(f"{escape(_where(s, hosts))} {s.ready:.1f}" for s in path)
-        parts.append(f'<p>Critical path: <strong>{steps}</strong> <span class="soft">(inferred from the order of events, not known)</span></p>')
+        parts.append(f'<p>Critical path: <strong>{steps}</strong> <span class="soft">({timeline.basis})</span></p>')
     parts += [_key(bool(path), bool(failed)), '<div class="chart">', _chart(timeline, services, hosts), "</div>", _table(services)]
     return "\n".join([*parts, "</main></body></html>", ""])
 
@@ -120,17 +123,18 @@ def _chart(timeline: Timeline, services: list[Service], hosts: list[str]) -> str
         body.append(f'<rect class="band" x="0" y="{y}" width="{WIDTH}" height="{HEADER - 4}" rx="3"/>')
         body.append(f'<text class="strong" x="8" y="{y + 18}">{_label(host)}</text>')
         for wait in waits:
-            left, right = axis.x(wait.began), axis.x(wait.began + wait.elapsed)
+            left = axis.x(wait.began)
+            width = max(axis.x(wait.began + wait.elapsed) - left, 2.0)
             note = f"wait on {escape(host)}: {wait.began:.1f} to {wait.began + wait.elapsed:.1f} s, {escape(wait.reason)}"
-            body.append(f'<rect class="span" x="{left}" y="{y + 9}" width="{max(right - left, 2):.1f}" height="8" rx="2"><title>{note}</title></rect>')
+            body.append(f'<rect class="span" x="{left}" y="{y + 9}" width="{width:.1f}" height="8" rx="2"><title>{note}</title></rect>')
         y += HEADER
         for service in (s for s in services if s.host == host):
             body.append(_row(service, axis, y))
             y += ROW
     count = round((axis.high - axis.low) / axis.step + 0.499)
     ticks = [axis.low + i * axis.step for i in range(count + 1) if axis.low + i * axis.step <= axis.high + axis.step / 100]
-    grid = [f'<path class="grid" d="M{axis.x(t)} {TOP - 8}V{y}"/><text class="soft" x="{axis.x(t)}" y="{TOP - 14}" text-anchor="middle">{t:g}</text>'
-            for t in (round(t, 2) for t in ticks)]
+    grid = [f'<path class="grid" d="M{axis.x(t)} {TOP - 8}V{y}"/>'
+            f'<text class="soft" x="{axis.x(t)}" y="{TOP - 14}" text-anchor="middle">{round(t, 2):g}</text>' for t in ticks]
     title = f"When {len(services)} services started, answered and became ready"
     return (f'<svg viewBox="0 0 {WIDTH} {y + 6}" role="img" aria-labelledby="t d"><title id="t">{title}</title>'
             '<desc id="d">The table below holds the same figures.</desc>'
@@ -158,7 +162,8 @@ def _row(s: Service, axis: Scale, y: int) -> str:
         shapes.append(f'<circle {dot} cx="{axis.x(end)}" cy="{middle}"/>')
     kind = "path" if s.critical else "failed" if s.ready is None else "row"
     weight = "strong" if s.critical else "bad" if s.ready is None else "plain"
-    return (f'<g class="{kind}"><title>{escape(_sentence(s))}</title><text class="{weight}" x="20" y="{middle + 4.5}">{mark}{_label(s.name)}</text>'
+    return (f'<g class="{kind}"><title>{escape(_sentence(s))}</title>'
+            f'<text class="{weight}" x="20" y="{middle + 4.5}">{mark}{_label(s.name)}</text>'
             f'{"".join(shapes)}<text class="{weight}" x="{axis.x(end) + 11:.1f}" y="{middle + 4.5}">{escape(after)}</text></g>\n')
 
 
@@ -192,7 +197,9 @@ def _table(services: list[Service]) -> str:
         result = f'<span class="bad">{escape(s.state)}: {escape(s.code)}</span>' if s.ready is None else _cell(s.ready, s.at_once)
         remark = "critical path" if s.critical else "ready when first asked" if s.at_once else ""
         cells = [_cell(s.created), started, _cell(s.answered, s.at_once), result]
-        service = escape(s.name) + (f'<br/><span class="soft">{escape(s.container)}</span>' if s.container and s.container != s.name else "")
+        service = escape(s.name)
+        if s.container and s.container != s.name:
+            service += f'<br/><span class="soft">{escape(s.container)}</span>'
         rows.append(f'<tr class="{"path" if s.critical else "row"}"><th scope="row">{escape(s.host)}</th><td>{service}</td>'
                     + "".join(f'<td class="num">{cell}</td>' for cell in cells) + f"<td>{remark}</td></tr>")
     return (f'<h2>Figures</h2><div class="figures"><table><caption>Seconds since the run began; – where nobody saw it</caption>'

@@ -106,13 +106,15 @@ def test_the_first_answer(entries, answered):
 
 
 def test_an_answer_of_an_earlier_life_does_not_count():
-    lives = check((1, LATE), (4, ("event", "die")), (5, ("event", "create")), (6, ("event", "start")), (7, REFUSED), (9, OK), container="x", started=6)
+    lives = check((1, LATE), (4, ("event", "die")), (5, ("event", "create")), (6, ("event", "start")), (7, REFUSED), (9, OK),
+                  container="x", started=6)
     x = find(timeline(("a", result(0, 9, x=lives), 9)), "x")
     assert (x.created, x.started, x.answered, x.ready) == (5, pytest.approx(6), 9, 9)
 
 
 def test_checks_of_one_container_are_one_service_ready_with_the_last():
-    one = result(0, 9, http=check((0, REFUSED), (4, OK), container="c", started=0), up=check((0, ("ready", "running")), container="c", started=0),
+    one = result(0, 9, http=check((0, REFUSED), (4, OK), container="c", started=0),
+                 up=check((0, ("ready", "running")), container="c", started=0),
                  deep=check((0, REFUSED), (5, LATE), (9, OK), container="c", started=0))
     made = timeline(("a", one, 9))
     (service,) = made.services()
@@ -142,11 +144,30 @@ def test_one_host_where_the_webserver_waits_for_init_and_that_for_postgres():
     assert path(made) == [("a", "redis"), ("a", "postgres"), ("a", "init"), ("a", "webserver")]
 
 
+def test_known_dependencies_leave_chance_out():
+    made = timeline(("a", result(
+        1, 30,
+        postgres=check((0, REFUSED), (3, OK), container="postgres", started=0.2),
+        mlflow=check((0, REFUSED), (19, OK), container="mlflow", started=0.2),
+        init=check((0, ("transient", "starting")), (12, ("ready", "healthy")), container="init", started=0.4),
+        webserver=check((0, REFUSED), (25.1, OK), container="webserver", started=0.5),
+        scheduler=check((0, REFUSED), (25, OK), container="scheduler", started=0.5),
+    ), 31))
+    assert ("a", "mlflow") in path(made) and "inferred" in made.document([])["critical_path"]["basis"]
+    # The last two wait for each other as far as the names say; that ends, too.
+    made.waits_for = {"init": ["postgres"], "mlflow": ["postgres"], "webserver": ["init", "scheduler"], "scheduler": ["init", "webserver"]}
+    assert {name for _host, name in path(made)} == {"postgres", "init", "webserver", "scheduler"}
+    assert "inferred" not in made.document([])["critical_path"]["basis"]
+    made.waits_for = {}
+    assert path(made) == [("a", "scheduler")]
+
+
 def test_a_worker_waits_for_the_webserver_of_another_host():
     control = result(10, 12, ahead=900.0, webserver=check((0, REFUSED), (12, OK), container="w", started=9, ahead=900.0))
     worker = result(11, 20, ahead=-900.0, worker=check((0, REFUSED), (18, LATE), (20, OK), container="k", started=10, ahead=-900.0),
                     exporter=check((0, REFUSED), (1, OK), container="e", started=10, ahead=-900.0))
-    assert path(timeline(("control", control, 22), ("worker", worker, 31))) == [("worker", "exporter"), ("control", "webserver"), ("worker", "worker")]
+    made = timeline(("control", control, 22), ("worker", worker, 31))
+    assert path(made) == [("worker", "exporter"), ("control", "webserver"), ("worker", "worker")]
 
 
 @pytest.mark.parametrize(("started", "expected"), [(0, ["db", "web"]), (8, ["web"])])

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from wait_fake_docker import container
@@ -173,9 +173,9 @@ def test_checks_from_a_directory(start, adv, tmp_path):
 def test_slices(start, adv):
     server = adv([Hang()], listen=False)
     check = {"type": "tcp", "name": "p", "host": "127.0.0.1", "port": server.port}
-    before = datetime.now(timezone.utc)
+    before = datetime.now(UTC)
     first = result_of(start(checks=[check], _slice=0.3))
-    assert before <= datetime.fromisoformat(first["began"]) + timedelta(milliseconds=1) <= datetime.now(timezone.utc)
+    assert before <= datetime.fromisoformat(first["began"]) + timedelta(milliseconds=1) <= datetime.now(UTC)
     assert first["finished"] is False and not first.get("failed") and "_state" not in first["invocation"]["module_args"]
     server.listen()
     last = result_of(start(checks=[check], _slice=30, _state=first["_state"], timeout=60))

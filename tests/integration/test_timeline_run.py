@@ -20,14 +20,18 @@ GAP = 1.5
 
 
 class Web(ThreadingHTTPServer):
-    """Refuses connections until it listens, answers 503 until it is good and was asked three times, then 200."""
+    """Refuses connections until it listens, answers 503 to the first three requests, then 200.
+
+    What follows its first 200 for the path ``on`` comes a gap later: nothing hangs on how fast the machine is.
+    """
 
     daemon_threads = True
 
-    def __init__(self, listen=True, good=True, then=None):
+    def __init__(self, listen=True, then=None, on="/"):
         super().__init__(("127.0.0.1", 0), Handler, bind_and_activate=False)
         self.server_bind()
-        self.good, self.then, self.asked, self.lock = good, then, 0, threading.Lock()
+        self.then, self.on, self.asked, self.lock = then, on, 0, threading.Lock()
+        self.seen = threading.Event()
         if listen:
             self.listen()
 
@@ -39,15 +43,13 @@ class Web(ThreadingHTTPServer):
         self.server_activate()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
-    def turn_good(self):
-        self.good = True
-
-    def answer(self):
+    def answer(self, path):
+        self.seen.set()
         with self.lock:
             self.asked += 1
-            if not self.good or self.asked <= 3:
+            if self.asked <= 3:
                 return 503
-            if self.then:
+            if self.then and path == self.on:
                 threading.Timer(GAP, self.then).start()
                 self.then = None
             return 200
@@ -55,7 +57,7 @@ class Web(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(self.server.answer())
+        self.send_response(self.server.answer(self.path))
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -88,7 +90,7 @@ def wait(**arguments):
 
 
 def play(tmp_path, tasks, *arguments, hosts=("one",), **variables):
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {name: LOCAL for name in hosts}, "vars": variables}}))
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": dict.fromkeys(hosts, LOCAL), "vars": variables}}))
     (tmp_path / "play.yml").write_text(yaml.safe_dump([{"name": "Play", "hosts": "all", "gather_facts": False, "tasks": tasks}]))
     done = subprocess.run(
         ["ansible-playbook", "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "play.yml"), *arguments], cwd=ROOT, capture_output=True,
@@ -105,26 +107,32 @@ def timeline_in(done):
 
 
 def test_services_of_two_hosts_and_what_each_waited_for(tmp_path, web):
-    worker = web(good=False)
-    api = web(listen=False, then=worker.turn_good)
-    db = web(then=api.listen)
+    # Host two asks this one when it asks for the worker, and the worker does not listen before that.
+    beacon, worker = web(), web(listen=False)
+    beacon.asked = 3
+    api = web(listen=False, then=lambda: beacon.seen.wait(60) and worker.listen())
+    # Not before the second wait asks, and that asks for both at the same time.
+    db = web(then=api.listen, on="/again")
     (tmp_path / "checks/stack").mkdir(parents=True)
-    (tmp_path / "checks/stack/checks.json").write_text(json.dumps([http("db", db.url), http("<api>", api.url)]))
+    (tmp_path / "checks/stack/checks.json").write_text(json.dumps([http("db", db.url + "again"), http("<api>", api.url)]))
     tasks = [
         {**wait(checks=[http("db", db.url)], timeout=60), "when": "inventory_hostname == 'one'"},
         {"name": "All", "mlops.stack.wait_healthy": {"checks": "{{ mine }}", "checks_from": "{{ from }}", "timeout": 60},
-         "vars": {"mine": "{{ [] if inventory_hostname == 'one' else theirs }}", "from": "{{ checks if inventory_hostname == 'one' else omit }}"}},
+         "vars": {"mine": "{{ [] if inventory_hostname == 'one' else theirs }}",
+                  "from": "{{ checks if inventory_hostname == 'one' else omit }}"}},
     ]
-    done = play(tmp_path, tasks, hosts=("one", "two"), theirs=[http("worker", worker.url)], checks=str(tmp_path / "checks"),
+    theirs = [http("beacon", beacon.url), http("worker", worker.url)]
+    done = play(tmp_path, tasks, hosts=("one", "two"), theirs=theirs, checks=str(tmp_path / "checks"),
                 mlops_report_dir="{{ inventory_dir }}/made/report")
     assert done.returncode == 0, done.stdout
     report = tmp_path / "made/report"
     shown = timeline_in(done)
-    assert [line.split()[:3] for line in shown if line.startswith(">")] == [[">", "one", "db"], [">", "one", "<api>"], [">", "two", "worker"]]
+    assert [line.split()[1:3] for line in shown if line.startswith(">")] == [["one", "db"], ["one", "<api>"], ["two", "worker"]]
     assert shown[-1] == f"chart: {report}/timeline.html"
 
     document = json.loads((report / "timeline.json").read_text())
-    assert [(row["host"], row["name"]) for row in document["critical_path"]["services"]] == [("one", "db"), ("one", "<api>"), ("two", "worker")]
+    on_path = [(row["host"], row["name"]) for row in document["critical_path"]["services"]]
+    assert on_path == [("one", "db"), ("one", "<api>"), ("two", "worker")]
     by = {row["name"]: row for row in document["services"]}
     assert by["db"]["ready"] + GAP <= by["<api>"]["ready"] and by["worker"]["answered"] < by["worker"]["ready"]
     # The second wait found the database ready, which it was since the first.
@@ -134,6 +142,20 @@ def test_services_of_two_hosts_and_what_each_waited_for(tmp_path, web):
     for path in report.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600 and SECRET not in path.read_text(), path
     assert sorted(path.name for path in report.iterdir()) == ["timeline.html", "timeline.json"]
+
+
+def test_a_wait_of_the_roles_knows_what_waits_for_what(tmp_path, web):
+    mlflow = web(listen=False)
+    chance = web(listen=False, then=mlflow.listen)
+    postgres = web(then=chance.listen)
+    checks = {"mlflow": mlflow, "regmodel-backend": chance, "postgres-airflow": postgres}
+    (tmp_path / "checks.json").write_text(json.dumps([http(name, server.url) for name, server in checks.items()]))
+    role = {"name": "Wait", "ansible.builtin.import_role": {"name": "mlops.stack.mlops", "tasks_from": "healthy"}}
+    done = play(tmp_path, [role], mlops_checks_from=str(tmp_path))
+    assert done.returncode == 0, done.stdout
+    shown = timeline_in(done)
+    assert [line.split()[2] for line in shown if line.startswith(">")] == ["postgres-airflow", "mlflow"]
+    assert shown[0].endswith("known to wait for") and shown[-1].startswith("critical path: postgres-airflow ")
 
 
 def test_all_ready_at_once_is_one_line_and_still_written(tmp_path, web):
