@@ -57,8 +57,6 @@ sample output: >
 """
 
 import json
-import os
-import tempfile
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -67,6 +65,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
+from ansible_collections.mlops.stack.plugins.plugin_utils._report import write_report
 from ansible_collections.mlops.stack.plugins.plugin_utils._timeline import Service, Timeline
 from ansible_collections.mlops.stack.plugins.plugin_utils._timeline_page import page
 
@@ -109,18 +108,6 @@ def lines(timeline: Timeline, services: list[Service]) -> list[tuple[str, bool]]
 
 def moment(at: float | None, by: bool = False) -> str:
     return "-" if at is None else f"{'by ' if by else ''}{at:.1f}"
-
-
-def write(path: str, text: str) -> None:
-    """Atomically, for this user alone: mkstemp's mode is 0600. Raises OSError."""
-    handle, name = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 class CallbackModule(CallbackBase):
@@ -179,20 +166,17 @@ class CallbackModule(CallbackBase):
         except AnsibleError as error:
             self._display.warning(f"{VARIABLE} cannot be evaluated, no timeline is written: {error}")
             value = ""
-        if value and not self._directory:
-            self._directory = os.path.abspath(os.path.expanduser(str(value)))
+        self._directory = self._directory or str(value or "")
         if isinstance(variables.get(WAITS_FOR), dict):
             self._timeline.waits_for = variables[WAITS_FOR]
 
     def _report(self, services: list[Service]) -> None:
         document = json.dumps(self._timeline.document(services), indent=2) + "\n"
-        html = os.path.join(self._directory, "timeline.html")
         try:
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            write(os.path.join(self._directory, "timeline.json"), document)
-            write(html, page(self._timeline, services))
+            write_report(self._directory, "timeline.json", document)
+            chart = write_report(self._directory, "timeline.html", page(self._timeline, services))
         except OSError as error:
             self._display.warning(f"the timeline cannot be written to {self._directory}: {error}; set {VARIABLE} to a directory"
                                   " on the controller that this user may write")
         else:
-            self._display.display(f"chart: {html}")
+            self._display.display(f"chart: {chart}")

@@ -5,7 +5,8 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from ansible_collections.mlops.stack.plugins.callback.timeline import lines, write
+from ansible_collections.mlops.stack.plugins.callback.timeline import lines
+from ansible_collections.mlops.stack.plugins.plugin_utils._report import write_report
 from ansible_collections.mlops.stack.plugins.plugin_utils._timeline import SILENT, Timeline
 from ansible_collections.mlops.stack.plugins.plugin_utils._timeline_page import page
 
@@ -267,8 +268,8 @@ def test_the_document_holds_no_secret_and_no_message(any_timeline):
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     target = tmp_path / "timeline.json"
     target.write_text("old")
-    write(str(target), "new")
+    write_report(str(tmp_path), target.name, "new")
     assert target.read_text() == "new" and target.stat().st_mode & 0o777 == 0o600
     with pytest.raises(UnicodeEncodeError):
-        write(str(target), "\ud800")
+        write_report(str(tmp_path), target.name, "\ud800")
     assert [path.name for path in tmp_path.iterdir()] == ["timeline.json"] and target.read_text() == "new"
