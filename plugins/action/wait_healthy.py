@@ -53,8 +53,8 @@ class ActionModule(ActionBase):
 
     def _reported(self, result, task_vars):
         directory = self._templar.template(task_vars.get("mlops_report_dir") or "")
-        # Without checks it was the arguments that were wrong.
-        if not directory or not result.get("failed") or not result.get("checks"):
+        # Without checks it was the arguments that were wrong; with no_log nothing is to be shown.
+        if not directory or not result.get("failed") or not result.get("checks") or self._task.no_log:
             return result
         host = task_vars["inventory_hostname"]
         try:
