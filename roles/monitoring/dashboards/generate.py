@@ -18,7 +18,7 @@ def rendered() -> dict[Path, str]:
     """Every file that there should be, and its text."""
     files = {}
     for dashboard in dashboards():
-        files[FILES / "dashboards" / f"{dashboard.name}.json"] = grafana_json.render(dashboard)
+        files[FILES / "dashboards" / f"{dashboard.uid}.json"] = grafana_json.render(dashboard)
         files[FILES / "consoles" / f"{dashboard.name}.html"] = console_page.render(dashboard)
     return files
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from dashboard_definition import DEPLOYMENTS, HEIGHTS, Dashboard, Panel, Query, dashboards
@@ -27,6 +28,9 @@ from grafana_foundation_sdk.models.dashboard import (
     DataTransformerConfig,
     DynamicConfigValue,
     GridPos,
+    RangeMap,
+    RegexMap,
+    SpecialValueMap,
     Threshold,
     ThresholdsMode,
     ValueMap,
@@ -53,7 +57,7 @@ def thresholds(query: Query) -> dashboard_builders.ThresholdsConfig:
     return dashboard_builders.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps(query))
 
 
-def mappings(query: Query) -> list[ValueMap]:
+def mappings(query: Query) -> list[ValueMap | RangeMap | RegexMap | SpecialValueMap]:
     options = {str(value): ValueMappingResult(text=text) for value, text in query.mappings.items()}
     return [ValueMap(options=options)] if options else []
 
@@ -102,7 +106,7 @@ def filled_table(shown: Panel) -> table.Panel:
     for query in shown.queries if values else ():
         properties = [DynamicConfigValue("unit", UNITS[query.unit])]
         if query.mappings:
-            properties.append(DynamicConfigValue("mappings", [one for one in mappings(query)]))
+            properties.append(DynamicConfigValue("mappings", mappings(query)))
         if query.above or query.below:
             properties.append(DynamicConfigValue("thresholds", thresholds(query).build()))
             properties.append(DynamicConfigValue("custom.cellOptions", {"type": "color-text"}))
@@ -110,7 +114,9 @@ def filled_table(shown: Panel) -> table.Panel:
     return built
 
 
-FILLED = {"stat": filled_stat, "chart": filled_chart, "table": filled_table, "alerts": filled_table}
+FILLED: dict[str, Callable[[Panel], stat.Panel | timeseries.Panel | table.Panel]] = {
+    "stat": filled_stat, "chart": filled_chart, "table": filled_table, "alerts": filled_table,
+}
 
 
 def render(dashboard: Dashboard) -> str:
