@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from difflib import get_close_matches
 
 import yaml
@@ -70,8 +71,30 @@ def bcrypt_hash(password, salt):
     return bcrypt.hashpw(str(password).encode(), b"$2b$10$" + encoded.encode()).decode()
 
 
+def _requests(integration, metrics, failed=""):
+    """How often Alertmanager has asked an integration to take a notification; with "failed_", how often that failed."""
+    found = re.search(r'(?m)^alertmanager_notification_requests_%stotal\{integration="%s"[^}]*\} (\S+)$' % (failed, integration), metrics)
+    return found.group(1) if found else "0"
+
+
+def notified_check(integration, before, check):
+    """A check of wait_healthy that holds once Alertmanager has asked the integration to take one more notification.
+
+    before: Alertmanager's metrics until then; check: how wait_healthy reads them now.
+    """
+    return dict(check, name="notification by " + integration,
+                body_regex=r'(?m)^alertmanager_notification_requests_total\{integration="%s"[^}]*\} (?!%s$)' % (
+                    integration, re.escape(_requests(integration, before))))
+
+
+def refusals(integration, before, after):
+    """The integration if it refused a notification between two readings of Alertmanager's metrics, else an empty string."""
+    return integration if _requests(integration, before, "failed_") != _requests(integration, after, "failed_") else ""
+
+
 class FilterModule:
-    """mlops.stack.alert_rules, probes, probe_targets and bcrypt_hash."""
+    """Filters of the collection for Prometheus and Alertmanager."""
 
     def filters(self):
-        return {"alert_rules": alert_rules, "probes": probes, "probe_targets": probe_targets, "bcrypt_hash": bcrypt_hash}
+        return {"alert_rules": alert_rules, "probes": probes, "probe_targets": probe_targets, "bcrypt_hash": bcrypt_hash,
+                "notified_check": notified_check, "refusals": refusals}
