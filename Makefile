@@ -8,7 +8,7 @@ PLAYBOOK := $(RUN) ansible-playbook
 ARGS ?=
 SCENARIO ?= site
 
-.PHONY: help setup test-setup up smoke down lint unit integration molecule test test-full lock docs build clean
+.PHONY: help setup test-setup up smoke down lint unit integration molecule test test-full lock docs dashboards build clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,6 +62,9 @@ lock: setup ## Bring the images' lock files to the newest versions that their re
 
 docs: setup ## Write the variable tables of the roles' READMEs
 	$(VENV)/bin/python docs/generate.py
+
+dashboards: test-setup ## Write Grafana's dashboards and the console pages of Prometheus
+	$(VENV)/bin/python roles/monitoring/dashboards/generate.py
 
 test-full: test ## All tests and the long ones
 	$(RUN) pytest -q -m full tests/integration
