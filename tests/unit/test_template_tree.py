@@ -150,9 +150,10 @@ CHECK = [{"path": "conf", "command": ["checker", "%s/conf:/conf"]}]
 
 
 def run_checker(command):
-    status, out, err = (0, "", "")
+    status, out, err = 0, "", ""
     directory = command[1].partition(":")[0]
-    text = open(os.path.join(directory, "a"), encoding="utf-8").read()
+    with open(os.path.join(directory, "a"), encoding="utf-8") as handle:
+        text = handle.read()
     if "bad" in text:
         status, out, err = 1, "", f"{directory}/a: line 1: bad"
     assert not os.path.exists(os.path.join(os.path.dirname(directory), "secrets"))

@@ -61,7 +61,7 @@ def test_targets_are_the_parts_of_every_host():
 
 
 def test_groups_that_are_too_small_or_too_large_are_told():
-    limits = [{"name": "infra", "at_least": 0, "at_most": 1}, {"name": "monitoring", "at_least": 1, "at_most": 1}, {"name": "mlflow", "at_least": 0, "at_most": 1}]
+    limits = [{"name": name, "at_least": least, "at_most": 1} for name, least in (("infra", 0), ("monitoring", 1), ("mlflow", 0))]
     found = wiring.group_sizes(limits, {"infra": ["a", "b"], "mlflow": ["a"]})
     assert [(row["name"], row["hosts"]) for row in found] == [("infra", ["a", "b"]), ("monitoring", [])]
 
