@@ -16,7 +16,7 @@ from ansible.errors import AnsibleFilterError
 try:
     import bcrypt
 except ImportError:  # wanted off loopback only
-    bcrypt = None
+    bcrypt = None  # type: ignore[assignment]
 
 EVERY = "*"
 # bcrypt's own alphabet for base64, in the order of the usual one.

@@ -89,7 +89,8 @@ def roles_by_service(project):
 
 def marks(files, actions, name, roles):
     """Role -> what changed in it: services that were touched, else files that were delivered."""
-    services, delivered = {}, {}
+    services: dict[str, set[str]] = {}
+    delivered: dict[str, set[str]] = {}
     for action in actions:
         if action.get("what") == "container" and action.get("id", "").startswith(name + "-"):
             service = action["id"][len(name) + 1:].rpartition("-")[0]
