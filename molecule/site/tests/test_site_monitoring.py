@@ -167,21 +167,16 @@ def test_stopped_database_is_told(on_host, compose, discord):
         compose("start postgres-airflow")
 
 
-def test_a_new_host_is_watched_without_a_restart_and_a_bad_rule_is_not_taken(on_host, tmp_path):
+def test_new_hosts_and_rules_are_taken_up_without_a_restart(on_host, tmp_path):
     inventory = tmp_path / "more.yml"
     inventory.write_text(yaml.safe_dump({"regmodel": {"hosts": {"another": {"mlops_address": "10.255.255.1"}}}}))
-    arguments = ("--inventory", str(inventory), "--limit", "mlops-site", "--tags", "monitoring", "--extra-vars", "mlops_bind=127.0.0.1")
-    before = started(on_host, "prometheus"), started(on_host, "alertmanager")
     (tmp_path / "rules").mkdir()
-    own = tmp_path / "rules/own.yml"
-    own.write_text("groups: [{name: own, rules: [{record: own, expr: vector(1)}]}]")
-    play("converge.yml", *arguments, "--extra-vars", f"monitoring_rules_dir={own.parent}")
+    (tmp_path / "rules/own.yml").write_text("groups: [{name: own, rules: [{record: own, expr: vector(1)}]}]")
+    before = started(on_host, "prometheus"), started(on_host, "alertmanager")
+    play("converge.yml", "--inventory", str(inventory), "--limit", "mlops-site", "--tags", "monitoring",
+         "--extra-vars", f"mlops_bind=127.0.0.1 monitoring_rules_dir={tmp_path}/rules")
     eventually(lambda: value('count(up{job=~"node|regmodel", instance="another"}) == 2'))
     eventually(lambda: value("own"))
-    own.write_text("groups: [{name: own, rules: [{record: own, expr: vector(}]}]")
-    with pytest.raises(AssertionError, match="are refused, nothing was changed"):
-        play("converge.yml", *arguments, "--extra-vars", f"monitoring_rules_dir={own.parent}")
-    assert value("prometheus_config_last_reload_successful") == 1
     assert (started(on_host, "prometheus"), started(on_host, "alertmanager")) == before
 
 
