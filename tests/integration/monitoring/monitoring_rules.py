@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ RULES = ROOT / "roles/monitoring/files/rules"
 CASES = Path(__file__).resolve().parent / "rules"
 
 
-def rules() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every rule, as (<file>/<group>/<alert or recording name>, rule)."""
+@functools.cache
+def rules() -> list[tuple[str, dict[str, Any]]]:
+    """Every rule, as (rules/<file>/<group>/<alert or recording name>, rule)."""
+    found = []
     for path in sorted(RULES.glob("*.yml")):
         for group in yaml.safe_load(path.read_text())["groups"]:
             for rule in group["rules"]:
-                yield f"rules/{path.name}/{group['name']}/{rule.get('alert') or rule['record']}", rule
+                found.append((f"rules/{path.name}/{group['name']}/{rule.get('alert') or rule['record']}", rule))
+    return found
 
 
 def alerts() -> dict[str, dict[str, Any]]:
@@ -41,9 +44,12 @@ def labels(series: str) -> dict[str, str]:
     return dict(re.findall(r'(\w+)="([^"]*)"', series))
 
 
-def cases() -> Iterator[Case]:
+@functools.cache
+def cases() -> list[Case]:
+    found = []
     for path in sorted(CASES.glob("*.test.yml")):
         for test in yaml.safe_load(path.read_text())["tests"]:
             for look in test["promql_expr_test"]:
                 firing = [labels(sample["labels"]) for sample in look["exp_samples"]]
-                yield Case(path.name, labels(look["expr"])["alertname"], look["eval_time"], firing)
+                found.append(Case(path.name, labels(look["expr"])["alertname"], look["eval_time"], firing))
+    return found
