@@ -35,6 +35,15 @@ def file_problems(files):
             yield "%s names %s, which this user may not read" % (row["name"], row["path"])
 
 
+def group_problems(groups):
+    """Inventory groups with too few or too many hosts."""
+    for row in groups:
+        if row["hosts"]:
+            yield "group %(name)s holds %(hosts)s; its parts run once: keep at most %(at_most)d host in it" % dict(row, hosts=", ".join(row["hosts"]))
+        else:
+            yield "group %(name)s is empty; add the host that its parts shall run on to it" % row
+
+
 def shared_ports(ports):
     """Ports that two variables claim on one host."""
     seen: dict[tuple[str, int], str] = {}
@@ -83,6 +92,7 @@ class ActionModule(ActionBase):
         wanted_secrets, versions = args.get("secrets") or {}, args.get("versions") or {}
         result["problems"] += variable_problems(args.get("choices") or [])
         result["problems"] += file_problems(args.get("files") or [])
+        result["problems"] += group_problems(args.get("groups") or [])
         result["problems"] += shared_ports(args.get("ports") or [])
         if result["data"]:
             result["problems"] += data_problems(remembered, wanted_secrets, versions, args.get("allow_migration"))

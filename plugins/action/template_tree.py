@@ -53,6 +53,10 @@ def _matches(name, patterns):
     return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
+def _below(name, directories):
+    return any(name == directory or name.startswith(directory + os.sep) for directory in directories)
+
+
 def sources(service, secret_files):
     """Paths, relative to the role's directory, that a Compose service mounts from there."""
     for volume in service.get("volumes", []):
@@ -67,8 +71,7 @@ def sources(service, secret_files):
 def inputs_digest(service, secret_files, files, salt):
     """Digest over what a service mounts from the role's directory; None when it mounts nothing that counts."""
     mounted = sorted(set(sources(service, secret_files)))
-    read = [name for name in sorted(files) if not files[name].live
-            and any(name == path or name.startswith(path + os.sep) for path in mounted)]
+    read = [name for name in sorted(files) if not files[name].live and _below(name, mounted)]
     if not read:
         return None
     digest = hmac.new(salt.encode(), digestmod=hashlib.sha256)
@@ -122,7 +125,7 @@ class ActionModule(ActionBase):
             if missing:
                 raise AnsibleActionFail("template_tree: %s is missing; state=present needs src and dest" % " and ".join(missing))
             files = self._collect(args, task_vars)
-            for name in ("secrets", "salt", "service_defaults", "trees", "src"):
+            for name in ("secrets", "salt", "service_defaults", "trees", "src", "exclude", "files", "live"):
                 args.pop(name, None)
             args["archive"] = self._hand_over(files)
         result.update(self._execute_module(module_args=args, task_vars=task_vars))
@@ -134,6 +137,8 @@ class ActionModule(ActionBase):
         files = {}
         for name, secret in (args.get("secrets") or {}).items():
             files["secrets/" + name] = File(str(secret["content"]).encode(), 0o400, int(secret["uid"]), secret=True)
+        for name, content in (args.get("files") or {}).items():
+            files[os.path.normpath(name)] = File(str(content).encode())
         for tree in args.get("trees") or []:
             directory = os.path.join(os.path.dirname(args["src"]), os.path.expanduser(tree["src"]))
             if not os.path.isdir(directory):
@@ -143,13 +148,15 @@ class ActionModule(ActionBase):
                     files[os.path.join(tree["dest"], name)] = File(
                         handle.read(), 0o755 if os.access(path, os.X_OK) else 0o644, live=bool(tree.get("live")))
         source = args["src"]
-        for path, name in walk(source):
+        for path, name in walk(source, args.get("exclude") or ()):
             with open(path, "rb") as handle:
                 content = handle.read()
             if name.endswith(".j2"):
                 name = name[:-3]
                 content = self._render(content.decode(), path, task_vars).encode()
             files[name] = File(content)
+        for name, file in files.items():
+            file.live = file.live or _below(name, args.get("live") or ())
         if SERVICES in files:
             files[SERVICES].content = complete_services(
                 files[SERVICES].content.decode(), files, args.get("service_defaults") or {}, str(args.get("salt") or ""),

@@ -21,13 +21,36 @@ def endpoint(service, groups, hostvars, inventory_hostname, default_port, probe_
         raise AnsibleFilterError(
             "no host is in group %(group)s, so nothing says where %(service)s is: add a host to the group, "
             "or set the variable that asked for it to the external service's address" % service)
-    here = inventory_hostname in members
-    peer = hostvars[inventory_hostname if here else members[0]]
-    port = int(peer.get(service["variable"]) or default_port)
-    if here:
+    peer = inventory_hostname if inventory_hostname in members else members[0]
+    return _seen_from(inventory_hostname, peer, service, hostvars, default_port, probe_host)
+
+
+def _seen_from(here, peer, service, hostvars, default_port, probe_host="127.0.0.1"):
+    """Where programs on the host here find the part on the host peer."""
+    port = int(hostvars[peer].get(service["variable"]) or default_port)
+    if peer == here:
         return {"host": service["service"], "port": service["port"], "published": "%s:%d" % (probe_host, port)}
-    host = peer.get("mlops_address") or peer.get("ansible_host") or members[0]
+    host = hostvars[peer].get("mlops_address") or hostvars[peer].get("ansible_host") or peer
     return {"host": host, "port": port, "published": "%s:%d" % (host, port)}
+
+
+def scrape_targets(services, groups, hostvars, inventory_hostname, default_ports):
+    """Where Prometheus on inventory_hostname finds each part on every host that has it.
+
+    services: part -> dict as endpoint takes it; default_ports: part -> port (int). Returns part -> list of
+    {"targets": ["host:port"], "labels": {"instance": the inventory's name of the host}}, as file_sd_configs wants it.
+    """
+    found = {}
+    for part, service in services.items():
+        seen = {peer: _seen_from(inventory_hostname, peer, service, hostvars, default_ports[part]) for peer in groups.get(service["group"]) or []}
+        found[part] = [{"targets": ["%s:%d" % (where["host"], where["port"])], "labels": {"instance": peer}} for peer, where in seen.items()]
+    return found
+
+
+def group_sizes(limits, groups):
+    """Groups with too few or too many hosts: limits ({"name", "at_least", "at_most"}) that do not hold, each with its "hosts"."""
+    rows = [dict(limit, hosts=list(groups.get(limit["name"]) or [])) for limit in limits]
+    return [row for row in rows if not row["at_least"] <= len(row["hosts"]) <= row["at_most"]]
 
 
 def roles_of(role_groups, groups, inventory_hostname):
@@ -39,6 +62,11 @@ def roles_of(role_groups, groups, inventory_hostname):
 def secret_file(content, uid):
     """A secret as template_tree takes it: its content (str) and the uid (int) of the user that reads it."""
     return {"content": content, "uid": uid}
+
+
+def secret_files(values):
+    """Secrets as template_tree takes them, from name -> [uid (int) of the user that reads it, content (str)]."""
+    return {name: secret_file(content, uid) for name, (uid, content) in values.items()}
 
 
 def published_ports(roles, role_ports, default_ports, address, variables):
@@ -64,5 +92,7 @@ class FilterModule:
     """Filters of the collection that read groups, ports and registered problems."""
 
     def filters(self):
-        return {"endpoint": endpoint, "roles_of": roles_of, "secret_file": secret_file,
-                "published_ports": published_ports, "named_files": named_files, "problems": problems}
+        return {"endpoint": endpoint, "roles_of": roles_of, "secret_file": secret_file, "secret_files": secret_files,
+                "scrape_targets": scrape_targets,
+                "group_sizes": group_sizes, "published_ports": published_ports,
+                "named_files": named_files, "problems": problems}

@@ -45,6 +45,11 @@ options:
     type: list
     elements: dict
     default: []
+  groups:
+    description: Inventory groups with too few or too many hosts, as C(name), C(hosts) and C(at_most). Used on the controller.
+    type: list
+    elements: dict
+    default: []
   secrets:
     description: Secrets that the data is made with, by name. Used on the controller only, as salted digests.
     type: dict
@@ -157,6 +162,7 @@ def main():
             "min_free_mib": {"type": "int", "default": 0},
             "choices": {"type": "list", "elements": "dict", "default": []},
             "files": {"type": "list", "elements": "dict", "default": []},
+            "groups": {"type": "list", "elements": "dict", "default": []},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "versions": {"type": "dict", "default": {}},
             "allow_migration": {"type": "bool", "default": False},

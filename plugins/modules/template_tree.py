@@ -39,6 +39,7 @@ options:
     description:
       - Directory of templates on the controller. Files ending in C(.j2) are rendered and lose that ending, others are copied.
     type: path
+  exclude: {description: Names and globs of files and directories in O(src) that are left out., type: list, elements: str, default: []}
   trees:
     description: Further directories on the controller that are copied as they are.
     type: list
@@ -52,6 +53,29 @@ options:
         type: bool
         default: false
       exclude: {description: File names and globs that are not copied., type: list, elements: str, default: []}
+  files:
+    description: Further files by their path below O(dest), with their content. Nothing in a content is rendered.
+    type: dict
+    default: {}
+  live:
+    description: Directories below O(dest) whose changes the containers take up without being recreated.
+    type: list
+    elements: str
+    default: []
+  validate:
+    description:
+      - Checks of new files by the product that reads them, run before any file is put in its place. When one fails,
+        nothing is changed. Check mode runs none.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path: {description: Directory below O(dest); the command runs when a file in it changes., type: str, required: true}
+      command:
+        description: Command and arguments. C(%s) stands for a directory with everything that O(dest) is to hold, secrets excepted.
+        type: list
+        elements: str
+        required: true
   secrets:
     description:
       - Secret files, written to C(secrets/) below O(dest) with mode C(0400), as a dictionary of file name to
@@ -104,7 +128,9 @@ changed_files:
 
 import json
 import os
+import shutil
 import tarfile
+import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -143,6 +169,10 @@ def write(path, content, mode, uid, gid):
     finally:
         os.close(handle)
     os.replace(temporary, path)
+
+
+class Refused(Exception):
+    """A product's own checker does not take the new files."""
 
 
 class Delivery:
@@ -192,17 +222,45 @@ class Delivery:
                 shown[side] = content.decode("utf-8", "replace")
         self.diff.append(shown)
 
-    def deliver(self, dest, archive):
-        """Bring the directory dest to the archive's content."""
+    def deliver(self, dest, archive, checks=(), run=None):
+        """Bring the directory dest to the archive's content. run takes a command and returns (status, stdout, stderr)."""
         with tarfile.open(archive) as tar:
             contents = {member.name: b"".join(tar.extractfile(member) or ()) for member in tar}
         wanted = json.loads(contents.pop(MANIFEST))
+        due = [] if self.check_mode else [check for check in checks if self._differs_below(check["path"], dest, wanted, contents)]
+        if due:
+            self._validate(due, wanted, contents, run)
         for name, entry in sorted(wanted.items()):
             self.put(os.path.join(dest, name), contents[name], entry["mode"], entry["uid"], entry["gid"], entry["secret"])
         for name, entry in self._delivered(dest).items():
             if name not in wanted:
                 self.drop(os.path.join(dest, name), entry["secret"])
         self.put(os.path.join(dest, MANIFEST), json.dumps(wanted, indent=1, sort_keys=True).encode() + b"\n")
+
+    def _differs_below(self, path, dest, wanted, contents):
+        top = path + os.sep
+        gone = any(name.startswith(top) and name not in wanted for name in self._delivered(dest))
+        return gone or any(name.startswith(top) and read(os.path.join(dest, name)) != contents[name] for name in wanted)
+
+    def _validate(self, checks, wanted, contents, run):
+        """Raises Refused when a check does not take the files, which stand in a directory of their own for it."""
+        os.makedirs(self.project, mode=0o755, exist_ok=True)
+        # Below the project: where an Engine runs in a machine of its own, that is what it surely can mount.
+        staged = tempfile.mkdtemp(prefix=".validate.", dir=self.project)
+        try:
+            os.chmod(staged, 0o755)
+            for name, entry in wanted.items():
+                if not entry["secret"]:
+                    path = os.path.join(staged, name)
+                    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+                    write(path, contents[name], entry["mode"], entry["uid"], entry["gid"])
+            for check in checks:
+                status, out, err = run([part.replace("%s", staged) for part in check["command"]])
+                if status != 0:
+                    raise Refused("the new files in %s are refused, nothing was changed: %s" % (
+                        check["path"], "\n".join(text.strip() for text in (out, err) if text.strip()).replace(staged + "/", "")))
+        finally:
+            shutil.rmtree(staged)
 
     def remove(self, dest):
         """Remove what was delivered into dest, and dest itself when nothing else is in it."""
@@ -239,11 +297,18 @@ def main():
             "header": {"type": "str", "required": True},
             "dest": {"type": "path"},
             "src": {"type": "path"},
+            "exclude": {"type": "list", "elements": "str", "default": []},
             "trees": {"type": "list", "elements": "dict", "default": [], "options": {
                 "src": {"type": "path", "required": True},
                 "dest": {"type": "str", "required": True},
                 "live": {"type": "bool", "default": False},
                 "exclude": {"type": "list", "elements": "str", "default": []},
+            }},
+            "files": {"type": "dict", "default": {}},
+            "live": {"type": "list", "elements": "str", "default": []},
+            "validate": {"type": "list", "elements": "dict", "default": [], "options": {
+                "path": {"type": "str", "required": True},
+                "command": {"type": "list", "elements": "str", "required": True},
             }},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "salt": {"type": "str", "default": "", "no_log": True},
@@ -259,12 +324,14 @@ def main():
     delivery = Delivery(wanted["project"], module.check_mode)
     try:
         if wanted["state"] == "present":
-            delivery.deliver(wanted["dest"], wanted["archive"])
+            delivery.deliver(wanted["dest"], wanted["archive"], wanted["validate"], module.run_command)
             delivery.index(wanted["header"], dest=wanted["dest"])
         else:
             for path in wanted["absent"]:
                 delivery.remove(path)
             delivery.index(wanted["header"], absent=wanted["absent"])
+    except Refused as error:
+        module.fail_json(msg="template_tree: %s" % error)
     except OSError as error:
         module.fail_json(msg="template_tree: cannot write below %s: %s" % (wanted["project"], error))
     module.exit_json(changed=bool(delivery.changed_files), changed_files=delivery.changed_files, diff=delivery.diff)

@@ -5,18 +5,24 @@ import pathlib
 import stat
 import subprocess
 
+import bcrypt
 import pytest
 import yaml
 from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+DISCORD = "https://discord.example/api/webhooks/1/hush"
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-ONE = {"hosts": {"one": LOCAL}, "children": {group: {"hosts": {"one": {}}} for group in ("infra", "mlflow", "regmodel", "airflow", "airflow_worker")}}
+GROUPS = ("infra", "mlflow", "regmodel", "airflow", "airflow_worker", "monitoring")
+ONE = {"hosts": {"one": LOCAL}, "children": {group: {"hosts": {"one": {}}} for group in GROUPS},
+       # As from a command line: a string.
+       "vars": {"with_monitoring": "true"}}
 THREE = {
     "hosts": {f"h{number}": {**LOCAL, "mlops_address": f"10.0.0.{number}"} for number in (1, 2, 3)},
     "children": {"infra": {"hosts": {"h1": {}}}, "airflow": {"hosts": {"h1": {}}}, "mlflow": {"hosts": {"h2": {}}, "vars": {}},
-                 "regmodel": {"hosts": {"h2": {}}}, "airflow_worker": {"hosts": {"h2": {}, "h3": {}}}},
-    "vars": {"infra_postgres_port": 15432},
+                 "regmodel": {"hosts": {"h2": {}}}, "airflow_worker": {"hosts": {"h2": {"airflow_worker_queues": ["default", "gpu"]}, "h3": {}}},
+                 "monitoring": {"hosts": {"h2": {}}}},
+    "vars": {"infra_postgres_port": 15432, "with_monitoring": "true", "monitoring_discord_webhook_url": DISCORD},
 }
 
 
@@ -151,3 +157,77 @@ def test_a_missing_group_names_the_variable_to_set(tmp_path):
     done = render(tmp_path, inventory, "-e", "mlflow_db_host=db.internal", "-e", "mlflow_db_port=5432")
     assert done.returncode == 0, done.stdout
     assert "@db.internal:5432/" in env(tmp_path, "one/mlflow/mlflow.env")["MLFLOW_BACKEND_STORE_URI"]
+
+
+def prometheus(path, host):
+    return yaml.safe_load((path / host / "monitoring/prometheus/prometheus.yml").read_text())
+
+
+def targets(path, host):
+    """(target, instance) of each job."""
+    return {file.stem: [(row["targets"][0], row["labels"]["instance"]) for row in json.loads(file.read_text())]
+            for file in (path / host / "monitoring/prometheus/targets").iterdir()}
+
+
+def test_one_host_is_watched_by_name_and_without_login(one):
+    found = targets(one, "one")
+    assert found["node"] == [("node-exporter:9100", "one")]
+    assert found["airflow"] == [("airflow-exporter:9112", "one")]
+    assert ("http://airflow-webserver:8080/api/v2/monitor/health", "one") in found["probe"]
+    assert sorted(found) == sorted(job["job_name"] for job in prometheus(one, "one")["scrape_configs"])
+    assert not any("basic_auth" in job for job in prometheus(one, "one")["scrape_configs"])
+    assert "ports" not in services(one, "one")["node-exporter"]
+    assert yaml.safe_load((one / "one/monitoring/alertmanager/alertmanager.yml").read_text())["route"]["receiver"] == "nobody"
+
+
+def test_three_hosts_are_watched_from_one_by_address(three):
+    assert [name for name in services(three, "h3") if not name.startswith("airflow")] == ["node-exporter"]
+    assert sorted(path.name for path in (three / "h3/monitoring").iterdir()) == [".delivered.json", "checks.json", "services.yaml"]
+    found = targets(three, "h2")
+    assert found["node"] == [("10.0.0.1:9100", "h1"), ("node-exporter:9100", "h2"), ("10.0.0.3:9100", "h3")]
+    assert found["airflow"] == [("10.0.0.1:9112", "h1")] and found["mlflow"] == [("mlflow:5000", "h2")]
+    assert services(three, "h1")["node-exporter"]["ports"] == ["10.0.0.1:9100:9100"]
+    exporters = services(three, "h2")
+    assert exporters["postgres-exporter"]["environment"]["DATA_SOURCE_URI"].startswith("10.0.0.1:15432/airflow?")
+    assert "--check-single-keys=db0=default,db0=gpu" in exporters["redis-exporter"]["command"]
+
+
+def test_off_loopback_prometheus_and_alertmanager_want_a_password(three):
+    password = (three / "secrets/generated/monitoring_password").read_text().strip()
+    for name in ("monitoring_web", "monitoring_alertmanager_web"):
+        users = yaml.safe_load((three / "h2/monitoring/secrets" / name).read_text())["basic_auth_users"]
+        assert bcrypt.checkpw(password.encode(), users["admin"].encode())
+    with_login = {job["job_name"] for job in prometheus(three, "h2")["scrape_configs"] if "basic_auth" in job}
+    assert with_login == {"prometheus", "alertmanager"}
+    assert prometheus(three, "h2")["alerting"]["alertmanagers"][0]["basic_auth"]["password_file"] == "/run/secrets/monitoring_password"
+    assert all(port.startswith("10.0.0.2:") for port in services(three, "h2")["prometheus"]["ports"])
+
+
+def test_the_webhook_stands_in_its_secret_file_only(three):
+    holders = [path for path in three.rglob("*") if path.is_file() and "hush" in path.read_text(errors="replace")]
+    assert sorted(path.name for path in holders if path.name != "hosts.yml") == ["monitoring_discord_url"]
+    assert "monitoring_discord_url" in services(three, "h2")["alertmanager"]["secrets"]
+
+
+def test_rules_and_targets_recreate_nothing(one):
+    file = one / "one/monitoring/services.yaml"
+    before = file.read_text()
+    changed = render(one, ONE, "-e", json.dumps({"monitoring_alert_for": {"*": "1s"}, "monitoring_group_wait": "1s"}))
+    assert changed.returncode == 0, changed.stdout
+    assert file.read_text() == before
+    rules = yaml.safe_load((one / "one/monitoring/prometheus/rules/availability.yml").read_text())["groups"][0]["rules"]
+    assert {rule["for"] for rule in rules if "alert" in rule} == {"1s"}
+
+
+def test_files_that_the_product_refuses_are_not_put_in_place(one):
+    before = (one / "one/monitoring/prometheus/prometheus.yml").read_text()
+    refused = render(one, ONE, "-e", "monitoring_scrape_interval=soon")
+    assert refused.returncode != 0
+    assert "the new files in prometheus are refused, nothing was changed" in refused.stdout + refused.stderr
+    assert (one / "one/monitoring/prometheus/prometheus.yml").read_text() == before
+
+
+def test_without_monitoring_nothing_of_it_is_there(tmp_path):
+    assert render(tmp_path, ONE, "-e", "with_monitoring=false").returncode == 0
+    assert not (tmp_path / "one/monitoring").exists()
+    assert "airflow-exporter" not in services(tmp_path, "one")

@@ -74,10 +74,10 @@ def pack(path, **content):
     return str(path)
 
 
-def deliver(tmp_path, check_mode=False, **content):
+def deliver(tmp_path, check_mode=False, checks=(), run=None, **content):
     delivery = host.Delivery(str(tmp_path / "project"), check_mode)
     dest = str(tmp_path / "project" / "web")
-    delivery.deliver(dest, pack(tmp_path / "files.tar", **content))
+    delivery.deliver(dest, pack(tmp_path / "files.tar", **content), checks, run)
     delivery.index("name: x", dest=dest)
     return delivery
 
@@ -148,3 +148,42 @@ def test_a_file_is_never_half_written(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="pulled"):
         deliver(tmp_path, a="new")
     assert (tmp_path / "project/web/a").read_text() == "old"
+
+
+CHECK = [{"path": "conf", "command": ["checker", "%s/conf:/conf"]}]
+
+
+def run_checker(command):
+    status, out, err = 0, "", ""
+    directory = command[1].partition(":")[0]
+    with open(os.path.join(directory, "a"), encoding="utf-8") as handle:
+        text = handle.read()
+    if "bad" in text:
+        status, out, err = 1, "", f"{directory}/a: line 1: bad"
+    assert not os.path.exists(os.path.join(os.path.dirname(directory), "secrets"))
+    return status, out, err
+
+
+def test_refused_files_leave_the_old_ones_in_place(tmp_path):
+    deliver(tmp_path, checks=CHECK, run=run_checker, conf__a="good", services__yaml="s", secrets__key="k")
+    with pytest.raises(host.Refused, match=r"in conf are refused, nothing was changed: conf/a: line 1: bad"):
+        deliver(tmp_path, checks=CHECK, run=run_checker, conf__a="bad", services__yaml="t", secrets__key="k")
+    project = tmp_path / "project"
+    assert (project / "web/conf/a").read_text() == "good" and (project / "web/services/yaml").read_text() == "s"
+    assert sorted(path.name for path in project.iterdir()) == ["compose.yaml", "web"]
+
+
+def test_only_changed_files_are_checked_and_none_in_check_mode(tmp_path):
+    asked = []
+
+    def run(command):
+        asked.append(command)
+        return 0, "", ""
+
+    deliver(tmp_path, checks=CHECK, run=run, conf__a="1", conf__b="2", other="x")
+    deliver(tmp_path, checks=CHECK, run=run, conf__a="1", conf__b="2", other="y")
+    assert len(asked) == 1
+    deliver(tmp_path, checks=CHECK, run=run, conf__a="1", other="y")
+    assert len(asked) == 2
+    deliver(tmp_path, check_mode=True, checks=CHECK, run=run, conf__a="2", other="y")
+    assert len(asked) == 2

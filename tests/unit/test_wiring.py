@@ -48,3 +48,23 @@ def test_published_ports_follow_the_role_and_its_variable():
 def test_problems_of_all_hosts_are_one_list():
     hostvars = {"a": {"found": {"problems": ["x", "y"]}}, "b": {"found": {"problems": []}}, "c": {}}
     assert wiring.problems(["a", "b", "c"], hostvars, "found") == ["- a: x", "- a: y"]
+
+
+def test_targets_are_the_parts_of_every_host():
+    services = {"postgres": POSTGRES, "node": {"group": "all", "service": "node-exporter", "port": 9100, "variable": "node_port"}}
+    groups = {"infra": [], "all": ["a", "b", "c"]}
+    hostvars = {"a": {}, "b": {"mlops_address": "10.0.0.2"}, "c": {"mlops_address": "10.0.0.3", "node_port": 9200}}
+    found = wiring.scrape_targets(services, groups, hostvars, "a", {"postgres": 5432, "node": 9100})
+    assert found["postgres"] == []
+    assert [(row["targets"], row["labels"]["instance"]) for row in found["node"]] == [
+        (["node-exporter:9100"], "a"), (["10.0.0.2:9100"], "b"), (["10.0.0.3:9200"], "c")]
+
+
+def test_groups_that_are_too_small_or_too_large_are_told():
+    limits = [{"name": name, "at_least": least, "at_most": 1} for name, least in (("infra", 0), ("monitoring", 1), ("mlflow", 0))]
+    found = wiring.group_sizes(limits, {"infra": ["a", "b"], "mlflow": ["a"]})
+    assert [(row["name"], row["hosts"]) for row in found] == [("infra", ["a", "b"]), ("monitoring", [])]
+
+
+def test_secret_files_keep_who_reads_them():
+    assert wiring.secret_files({"key": [999, "k"]}) == {"key": {"content": "k", "uid": 999}}

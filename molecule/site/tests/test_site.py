@@ -1,4 +1,4 @@
-"""The whole stack on one machine: what its users and its operators do with it."""
+"""The whole stack on one machine, monitored: what its users and its operators do with it."""
 
 import pathlib
 
@@ -7,7 +7,6 @@ import requests
 from conftest import eventually, play
 
 PLAYBOOKS = pathlib.Path(__file__).resolve().parents[3] / "playbooks"
-DOWN = str(PLAYBOOKS / "down.yml")
 AIRFLOW = "http://127.0.0.1:8081"
 FOLLOWED = 124  # what `timeout` exits with when a command had to be ended
 
@@ -71,31 +70,3 @@ def test_down_and_up_keep_the_data(on_host, compose):
     assert on_host.check_output("docker ps --all --quiet") == ""
     compose("up -d")
     eventually(everything_answers, timeout=180, errors=(AssertionError, requests.RequestException))
-
-
-def test_no_service_ever_met_an_uninitialized_database(host):
-    assert "You need to initialize the database" not in host.check_output("cd /opt/mlops && docker compose logs --no-color")
-
-
-def volumes(host) -> set[str]:
-    return set(host.check_output("docker volume ls --quiet").split())
-
-
-def test_down_keeps_the_data_until_it_is_told_otherwise_and_touches_nothing_else(host):
-    host.check_output("docker volume create somebody-elses && docker network create somebody-elses")
-    before = volumes(host)
-    play(DOWN)
-    assert host.check_output("docker ps --all --quiet") == ""
-    assert volumes(host) == before
-    play(DOWN, "--extra-vars", "delete_data=true")
-    assert volumes(host) == {"somebody-elses"}
-    assert "somebody-elses" in host.check_output("docker network ls")
-    assert not host.file("/opt/mlops/state.json").exists
-    assert "changed=0" in play(DOWN)
-
-
-def test_down_with_volumes_deletes_the_data(host, compose):
-    compose("create")
-    assert "mlops_postgres-data" in volumes(host)
-    compose("down -v")
-    assert volumes(host) == {"somebody-elses"}
