@@ -8,7 +8,7 @@ PLAYBOOK := $(RUN) ansible-playbook
 ARGS ?=
 SCENARIO ?= site
 
-.PHONY: help setup test-setup up smoke test-alert down lint unit integration molecule test test-full lock docs dashboards build clean
+.PHONY: help setup test-setup up smoke test-alert down lint sanity unit integration molecule test test-full benchmark lock docs dashboards build clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +25,7 @@ test-setup: $(VENV)/.tests ## Add what the tests need
 
 $(VENV)/.tests: $(VENV)/.controller tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --requirement tests/requirements.txt
+	@command -v shellcheck >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends shellcheck; }
 	touch $@
 
 up: setup ## Bring up the whole stack on this machine
@@ -41,6 +42,9 @@ down: setup ## Stop and remove the containers; data stays (ARGS="-e delete_data=
 
 lint: test-setup ## Static checks
 	$(RUN) tests/lint
+
+sanity: test-setup ## ansible-test sanity on the built collection, on every Python that is here
+	$(RUN) tests/sanity $(ARGS)
 
 unit: test-setup ## Unit tests
 	$(RUN) pytest -q tests/unit $(ARGS)
@@ -71,6 +75,9 @@ dashboards: test-setup ## Write Grafana's dashboards and the console pages of Pr
 
 test-full: test ## All tests and the long ones
 	$(RUN) pytest -q -m full tests/integration
+
+benchmark: test-setup ## wait_healthy against its peers, half an hour (ARGS=--quick: two minutes); results in .build/benchmarks/
+	$(RUN) tests/benchmarks/wait_healthy.py $(ARGS)
 
 build: setup ## Build the collection's tarball into .build/
 	$(RUN) ansible-galaxy collection build --force --output-path .build

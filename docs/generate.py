@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Writes the variable table of each role's README from its argument specs; --check fails where one is not current."""
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def main() -> int:
     for role in sorted(path.parent.parent for path in ROLES.glob("*/meta/argument_specs.yml")):
         readme = role / "README.md"
         text = readme.read_text() if readme.exists() else f"# {role.name}\n\n{BEGIN}\n{END}\n"
-        head, _, rest = text.partition(BEGIN)
+        head, _marker, rest = text.partition(BEGIN)
         wanted = f"{head}{BEGIN}\n{table(role)}\n{END}{rest.partition(END)[2]}"
         if wanted != text or not readme.exists():
             stale.append(str(readme.relative_to(ROLES.parent)))

@@ -9,7 +9,13 @@ import io
 import re
 
 from ansible.errors import AnsibleFilterError
-from dotenv import dotenv_values
+
+try:
+    from dotenv import dotenv_values
+except ImportError as error:
+    DOTENV_MISSING: ImportError | None = error
+else:
+    DOTENV_MISSING = None
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -19,6 +25,9 @@ def from_dotenv(text):
 
     A byte order mark and CRLF line ends are accepted. A line without "=" has no value and is left out.
     """
+    if DOTENV_MISSING:
+        raise AnsibleFilterError(
+            "from_dotenv needs the Python package python-dotenv on the controller (%s); install it beside ansible-core" % DOTENV_MISSING)
     values = dotenv_values(stream=io.StringIO(text.lstrip("\ufeff").replace("\r\n", "\n")), interpolate=False)
     return {name: value for name, value in values.items() if value is not None}
 

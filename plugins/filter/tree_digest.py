@@ -5,39 +5,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
-name: tree_digest
-short_description: Digest of files of the collection's roles
-version_added: 1.0.0
-author: mlops.stack contributors (@mlops-stack)
-description:
-  - Reads the files below the given paths and returns a short digest of their names, contents and executable bits.
-  - Times and owners do not count, so every checkout of one commit gives the same digest. Python's bytecode is left out.
-positional: _arguments
-options:
-  _input:
-    description: Files or directories, relative to the collection's C(roles/) directory. Order does not matter.
-    type: list
-    elements: str
-    required: true
-  _arguments:
-    description: Other inputs, such as versions and build arguments. Order matters.
-    type: list
-    elements: str
-"""
-
-EXAMPLES = r"""
-- name: Name an image by what it is built from
-  ansible.builtin.debug:
-    msg: "mlops/redis:8.0-{{ ['images/files/build', 'images/files/redis'] | mlops.stack.tree_digest }}"
-"""
-
-RETURN = r"""
-_value:
-  description: The first 12 hexadecimal digits of the SHA-256 digest.
-  type: str
-"""
-
 import base64
 import hashlib
 import io

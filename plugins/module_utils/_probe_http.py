@@ -138,15 +138,14 @@ def _attempt(check: dict[str, Any], net: Net, deadline: float) -> Outcome:
     return suspect("redirect_loop", f"more than {MAX_REDIRECTS} redirects, the last to {url.geturl()!r}")
 
 
-def _origin(url: SplitResult) -> tuple[str, str | None, int]:
-    return url.scheme, url.hostname, url.port or (443 if url.scheme == "https" else 80)
+def _origin(url: SplitResult) -> tuple[str, str, int]:
+    return url.scheme, url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
 
 
 def _request(
     check: dict[str, Any], url: SplitResult, method: str, body: bytes | None, net: Net, deadline: float
 ) -> tuple[int, str | None, Outcome]:
     scheme, host, port = _origin(url)
-    assert host is not None
     with net.connect(host, port, deadline) as stream:
         if scheme == "https":
             stream.start_tls(check["tls"], host)

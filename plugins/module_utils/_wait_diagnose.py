@@ -35,7 +35,9 @@ def describe(target: Target, redact: Redact) -> list[dict[str, Any]]:
 def _describe_one(inspect: dict[str, Any], track: Track, redact: Redact) -> dict[str, Any]:
     shown = summary(inspect, track)
     shown["error"] = redact(shown["error"])
-    shown["health_log"] = [{**entry, "output": redact(entry["output"])} for entry in health_log(inspect)]
+    # Of a healthy container it tells nothing, and a result of many checks would be hard to read.
+    entries = [] if is_fine(shown) else health_log(inspect)
+    shown["health_log"] = [{**entry, "output": redact(entry["output"])} for entry in entries]
     return shown
 
 

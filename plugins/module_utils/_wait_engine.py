@@ -14,16 +14,16 @@ from __future__ import annotations
 import queue
 import time
 from functools import partial
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, cast
 
 from ansible_collections.mlops.stack.plugins.module_utils._docker_api import DockerApi
 from ansible_collections.mlops.stack.plugins.module_utils._docker_watch import DockerWatch, Key, Target
-from ansible_collections.mlops.stack.plugins.module_utils._probe_docker import Verdict, judge_all, slow_health
+from ansible_collections.mlops.stack.plugins.module_utils._probe_docker import Verdict, Want, judge_all, slow_health
 from ansible_collections.mlops.stack.plugins.module_utils._wait_check import CheckState, Interval
 from ansible_collections.mlops.stack.plugins.module_utils._wait_net import Net
 from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import PERMANENT, Outcome
 from ansible_collections.mlops.stack.plugins.module_utils._wait_pool import Pool
-from ansible_collections.mlops.stack.plugins.module_utils._wait_spec import KINDS, Check
+from ansible_collections.mlops.stack.plugins.module_utils._wait_spec import KINDS, Check, Probe
 
 MAX_PROBES = 64
 DOCKER_CALLS = 8
@@ -38,6 +38,9 @@ IDLE = 60.0
 # one check, a quarter for all together, for what it takes is missing to those that are waited for.
 CPU_ALONE = 10
 CPU_SHARED = 4
+# From a target's readiness to the module's result pass one pause, one attempt and this: threads that wake up, and the result's
+# JSON. It is taken off the pause, so that pause and attempt are all that a target's readiness waits.
+LAG = 0.003
 
 Message = Callable[[], None]
 
@@ -185,8 +188,7 @@ class Engine:
         """In a thread: one attempt, bounded by its own deadline."""
         check = state.check
         began, cpu = self.clock(), time.thread_time()
-        probe = KINDS[check.kind].probe
-        assert probe is not None
+        probe = cast(Probe, KINDS[check.kind].probe)  # only docker checks have none, and they are not due
         outcome = probe(check.prepared, self.net, began + check.attempt_timeout)
         took = self.clock() - began
         self._inbox.put(partial(self._attempted, state, outcome, took, time.thread_time() - cpu))
@@ -201,7 +203,7 @@ class Engine:
             state.due = now
         elif state.probing():
             burden = cpu * max(CPU_ALONE, CPU_SHARED * self._busy)
-            state.due = now + state.pause(now, burden, self.settings.interval)
+            state.due = now + max(burden, state.pause(now, burden, self.settings.interval) - LAG)
 
     def _kick(self, state: CheckState, now: float) -> None:
         if state.check.kind != "docker" and not state.settled() and not self.settings.once:
@@ -230,11 +232,11 @@ class Engine:
     def _judge(self, check: Check, target: Target, now: float) -> Verdict:
         if target.error:
             return Verdict(target.error)
-        assert check.want is not None and self.watch is not None
-        podman = bool(self.watch.hello and self.watch.hello.podman)
+        want, watch = cast(Want, check.want), cast(DockerWatch, self.watch)  # who has a target has both
+        podman = bool(watch.hello and watch.hello.podman)
         pairs = [(inspect, target.track(inspect.get("Id") or "")) for inspect in target.inspects]
         gone = target.tracks.get(target.key.container or "")
-        return judge_all(str(target.key), pairs, gone, check.want, now, target.missing_since or now, podman)
+        return judge_all(str(target.key), pairs, gone, want, now, target.missing_since or now, podman)
 
     def _warn(self, check: Check, target: Target) -> None:
         wants_health = check.want is not None and check.want.state in ("healthy", "auto")

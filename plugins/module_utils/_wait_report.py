@@ -10,13 +10,11 @@ import json
 from typing import Any
 
 from ansible_collections.mlops.stack.plugins.module_utils._wait_check import CheckState
-from ansible_collections.mlops.stack.plugins.module_utils._wait_diagnose import Redact, collect, describe, is_fine
+from ansible_collections.mlops.stack.plugins.module_utils._wait_diagnose import Redact, collect, describe
+from ansible_collections.mlops.stack.plugins.module_utils._wait_dossier import cause, dossier, next_command
 from ansible_collections.mlops.stack.plugins.module_utils._wait_engine import Engine
-from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import READY
 
 MAX_RESULT = 256 * 1024
-MSG_LOG_LINES = 10
-MSG_LOGS = 3
 
 
 def report(engine: Engine, reason: str, redact: Redact, log_lines: int, diagnostics_timeout: float) -> dict[str, Any]:
@@ -30,7 +28,7 @@ def report(engine: Engine, reason: str, redact: Redact, log_lines: int, diagnost
         "reason": reason,
         "failed_checks": [state.check.name for state in failed],
         "msg": _message(engine, reason, failed, containers, elapsed),
-        "checks": {state.check.name: _check(state, reason, containers) for state in engine.states},
+        "checks": {state.check.name: _check(state, state in failed, containers) for state in engine.states},
         "warnings": engine.warnings + _broken_links(engine) + _optional_failures(engine, reason),
     }
     if engine.watch:
@@ -53,7 +51,7 @@ def _containers(engine: Engine, failed: list[CheckState], redact: Redact, log_li
     return shown
 
 
-def _check(state: CheckState, reason: str, containers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _check(state: CheckState, told: bool, containers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "state": _state(state),
         "attempts": state.attempts,
@@ -65,8 +63,11 @@ def _check(state: CheckState, reason: str, containers: dict[str, list[dict[str, 
         shown["timeline_dropped"] = state.dropped
     if state.failure:
         shown["failure"] = {"code": state.failure.code, "detail": state.failure.detail}
+    found = containers.get(state.check.target) or []
+    if told:
+        shown["cause"] = cause(state)
+        shown["next"] = next_command(state, found)
     if state.check.target:
-        found = containers.get(state.check.target) or []
         shown["container"] = found[0] if len(found) == 1 else None
         if len(found) > 1:
             shown["containers"] = found
@@ -77,18 +78,6 @@ def _state(state: CheckState) -> str:
     if state.settled():
         return "failed"
     return "ready" if state.ready_since is not None and state.link_known else "pending"
-
-
-def cause(state: CheckState) -> str:
-    """Why one check did not hold, and what was last seen of it."""
-    last = state.last
-    seen = f"{last['code']}: {last['detail']}".rstrip(": ") if last else "no answer to the first attempt yet"
-    if state.failure:
-        known = last and (last["code"] == state.failure.code or state.failure.detail.startswith(last["detail"] or "\n"))
-        return state.failure.detail or state.failure.code if known else f"{state.failure.detail}; last: {seen}"
-    if last and last["class"] == READY:
-        return f"holds, but not yet for stable_for={state.check.stable_for:g} s" if state.check.stable_for else "holds"
-    return f"last: {seen}" if last else seen
 
 
 def _message(engine: Engine, reason: str, failed: list[CheckState], containers: dict[str, list[dict[str, Any]]], elapsed: float) -> str:
@@ -102,13 +91,9 @@ def _message(engine: Engine, reason: str, failed: list[CheckState], containers: 
         )
     what = {"timeout": "not ready", "permanent": "failed", "interrupted": f"open when {engine.interrupted} ended the wait"}
     head = f"{len(failed)} of {total} checks {what[reason]} after {elapsed:.1f} s: "
-    lines = [head + "; ".join(f"{state.check.name}: {cause(state)}" for state in failed)]
-    for target in dict.fromkeys(state.check.target for state in failed):
-        for shown in sorted(containers.get(target, []), key=is_fine)[:MSG_LOGS]:
-            tail = (shown.get("log_tail") or [])[-MSG_LOG_LINES:]
-            if tail:
-                lines += [f"last {len(tail)} log lines of {shown['name']}:"] + [f"  {line}" for line in tail]
-    return "\n".join(lines)
+    if len(failed) == 1:
+        return "\n".join([f"{head}{failed[0].check.name}: {cause(failed[0])}", *dossier(failed, containers)])
+    return "\n".join([head + ", ".join(state.check.name for state in failed), *dossier(failed, containers)])
 
 
 def _broken_links(engine: Engine) -> list[str]:

@@ -11,20 +11,21 @@ import json
 import os
 import signal
 import time
+from datetime import datetime, timezone
 from typing import Any, Callable, NamedTuple
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.mlops.stack.plugins.module_utils._docker_api import parse_host
 from ansible_collections.mlops.stack.plugins.module_utils._wait_check import Interval
 from ansible_collections.mlops.stack.plugins.module_utils._wait_engine import Engine, Settings
-from ansible_collections.mlops.stack.plugins.module_utils._wait_redact import HIDDEN, Redactor
+from ansible_collections.mlops.stack.plugins.module_utils._wait_redact import HIDDEN, Redactor, is_secret_name
 from ansible_collections.mlops.stack.plugins.module_utils._wait_report import report
 from ansible_collections.mlops.stack.plugins.module_utils._wait_spec import (
     CHECK_SPEC,
     BadChecks,
     Defaults,
-    is_secret_header,
     parse,
+    secrets_of,
 )
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -76,16 +77,17 @@ def wait(params: dict[str, Any], check_mode: bool = False, began: float | None =
 def _run(engine: Engine, params: dict[str, Any], redact: Callable[[str], str], began: float) -> Ended:
     saved = params.get("_state") or {}
     engine.began = _resume(saved, began)
+    wall = saved.get("wall") or _wall_clock(engine.now())
     engine.restore(saved.get("wait") or {})
     before = {number: signal.signal(number, _on_signal(engine)) for number in SIGNALS}
     try:
         reason = engine.run()
         bound = 0.0 if reason == "interrupted" else params["diagnostics_timeout"]
-        result = report(engine, reason, redact, params["log_lines"], bound)
+        result = {"began": wall, **report(engine, reason, redact, params["log_lines"], bound)}
         if engine.settings.slice is not None:
             result["finished"] = reason != "open"
             if reason == "open":
-                result["_state"] = {**_clock_mark(engine), "wait": engine.dump()}
+                result["_state"] = {**_clock_mark(engine), "wall": wall, "wait": engine.dump()}
     finally:
         engine.stop()
         for number, handler in before.items():
@@ -111,6 +113,11 @@ def _resume(saved: dict[str, Any], began: float) -> float:
     if saved.get("boot") and saved.get("boot") == _boot_id():
         return float(saved["began"])
     return began - float(saved.get("elapsed") or 0.0)
+
+
+def _wall_clock(ago: float = 0.0) -> str:
+    """This node's time of day ``ago`` seconds ago, as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(time.time() - ago, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _boot_id() -> str:
@@ -166,19 +173,24 @@ def _bad_numbers(params: dict[str, Any]) -> list[str]:
 
 def _nothing(params: dict[str, Any]) -> dict[str, Any]:
     text = f"there is nothing to check yet in {params.get('checks_from')}"
-    return {"elapsed": 0.0, "reason": "pending", "failed_checks": [], "msg": text, "checks": {}, "warnings": []}
+    return {"began": _wall_clock(), "elapsed": 0.0, "reason": "pending", "failed_checks": [], "msg": text, "checks": {}, "warnings": []}
 
 
 def without_secrets(params: dict[str, Any]) -> dict[str, Any]:
     """The parameters as the invocation may show them."""
     shown = dict(params)
-    shown["checks"] = [
-        {
-            **check,
-            "password": HIDDEN if check.get("password") is not None else None,
-            "headers": {k: HIDDEN if is_secret_header(k) else v for k, v in (check.get("headers") or {}).items()},
-        }
-        for check in params.get("checks") or []
-    ]
+    shown["checks"] = [_without_secrets(check, params.get("redact") or []) for check in params.get("checks") or []]
     shown.pop("_state", None)
+    return shown
+
+
+def _without_secrets(check: dict[str, Any], patterns: list[str]) -> dict[str, Any]:
+    secrets = secrets_of(check)
+    try:
+        redact = Redactor(patterns, secrets)
+    except ValueError:  # which the wait itself reports
+        redact = Redactor(secrets=secrets)
+    shown = {name: redact(value) if name in ("url", "body") and value else value for name, value in check.items()}
+    shown["password"] = HIDDEN if check.get("password") is not None else None
+    shown["headers"] = {k: HIDDEN if is_secret_name(k) else redact(str(v)) for k, v in (check.get("headers") or {}).items()}
     return shown

@@ -9,6 +9,7 @@ All problems are reported at once: a list of checks that is wrong in three place
 
 from __future__ import annotations
 
+import base64
 import os
 from typing import Any, Callable, NamedTuple
 
@@ -20,6 +21,7 @@ from ansible_collections.mlops.stack.plugins.module_utils import (
     _probe_tcp,
 )
 from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import Outcome
+from ansible_collections.mlops.stack.plugins.module_utils._wait_redact import Redactor, is_secret_name, secrets_in
 
 MAX_CHECKS = 200
 MAX_SECRET = 65536
@@ -159,13 +161,14 @@ def parse(entries: list[tuple[str, dict[str, Any]]], defaults: Defaults) -> list
     seen: dict[str, str] = {}
     for where, raw in entries:
         given = {key: value for key, value in raw.items() if value is not None}
-        label = given.get("name") or default_name(given)
+        redact = Redactor(secrets=secrets_of(given))
+        label = given.get("name") or redact(default_name(given))
         found: list[str] = []
         check = _parse_one(label, given, defaults, found.append)
         if label in seen:
             found.append(f"the name stands twice, here and in {seen[label]}")
         seen.setdefault(label, where)
-        problems += [f"{where}: check {label}: {text}" for text in found]
+        problems += [f"{where}: check {label}: {redact(text)}" for text in found]
         if check:
             checks.append(check)
     if problems:
@@ -221,7 +224,7 @@ def _parse_one(label: str, given: dict[str, Any], defaults: Defaults, problem: C
         service=given.get("service"),
         want=want._replace(max_restarts=defaults.max_restarts) if want else None,
         prepared=prepared,
-        secrets=tuple(_secrets(given)),
+        secrets=tuple(secrets_of(given)),
     )
 
 
@@ -259,15 +262,15 @@ def _read_secret(path: str, problem: Callable[[str], None]) -> str | None:
     return text
 
 
-def _secrets(given: dict[str, Any]) -> list[str]:
+def secrets_of(given: dict[str, Any]) -> list[str]:
     """Values of this check that must not show in a result."""
     found = [given.get("password") or ""]
+    if given.get("username") is not None:
+        found.append(base64.b64encode(f"{given['username']}:{given.get('password') or ''}".encode()).decode())
     for name, value in (given.get("headers") or {}).items():
-        if is_secret_header(str(name)):
+        if is_secret_name(str(name)):
             # A server may repeat the token without the scheme before it.
             found += [str(value), *str(value).split()[-1:]]
+    for name in ("url", "body"):
+        found += secrets_in(str(given.get(name) or ""))
     return [value for value in found if value]
-
-
-def is_secret_header(name: str) -> bool:
-    return any(word in name.lower() for word in ("authorization", "cookie", "token", "secret", "key", "password"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: airflow_dag_run
 short_description: Trigger a DAG run, or find one, and wait for its end
-version_added: 1.0.0
+version_added: 0.1.0
 author: mlops.stack maintainers (@mlops-stack)
 description:
   - Triggers a run of a DAG through the public API of Airflow 3, waits until it has succeeded or failed, and returns the
@@ -29,8 +29,8 @@ options:
   dag_id: {description: The DAG., type: str, required: true}
   run_id: {description: Id of the run. By default Airflow makes one., type: str}
   conf: {description: Parameters of the run., type: dict, default: {}}
-  unpause: {description: Unpause the DAG, without which a run stays queued., type: bool, default: true}
-  timeout: {description: How long everything may take, in seconds., type: float, default: 600}
+  unpause: {description: "Unpause the DAG, without which a run stays queued.", type: bool, default: true}
+  timeout: {description: "How long everything may take, in seconds.", type: float, default: 600}
   log_lines: {description: Lines shown from the end of a failed task's log., type: int, default: 40}
 """
 

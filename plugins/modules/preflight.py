@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: preflight
 short_description: Find every problem of a host before anything is changed
-version_added: 1.0.0
+version_added: 0.1.0
 author: mlops.stack maintainers (@mlops-stack)
 description:
   - Looks at ports, disk space, files, and at whether the given secrets and versions fit the data that the host holds.
@@ -54,7 +54,7 @@ options:
     description: Secrets that the data is made with, by name. Used on the controller only, as salted digests.
     type: dict
     default: {}
-  versions: {description: Versions that own a schema, by name., type: dict, default: {}}
+  versions: {description: "Versions that own a schema, by name.", type: dict, default: {}}
   allow_migration: {description: Accept versions that differ from those of the data., type: bool, default: false}
 """
 

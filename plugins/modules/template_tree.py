@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: template_tree
 short_description: Deliver a role's whole directory in one call
-version_added: 1.0.0
+version_added: 0.1.0
 author: mlops.stack maintainers (@mlops-stack)
 description:
   - Renders every template of a role on the controller, hands the result over as one archive, and writes what differs.

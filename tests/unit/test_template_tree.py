@@ -140,7 +140,11 @@ def test_a_removed_role_leaves_the_teams_own_files(tmp_path):
 
 def test_a_file_is_never_half_written(tmp_path, monkeypatch):
     deliver(tmp_path, a="old")
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("pulled")))
+
+    def replace(*_paths):
+        raise OSError("pulled")
+
+    monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(OSError, match="pulled"):
         deliver(tmp_path, a="new")
     assert (tmp_path / "project/web/a").read_text() == "old"

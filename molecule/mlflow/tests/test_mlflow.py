@@ -58,6 +58,6 @@ def test_prometheus_metrics_are_exposed(on_host):
 def test_killed_server_comes_back_with_its_data(client, host):
     pid = host.check_output("docker inspect --format '{{.State.Pid}}' mlops-mlflow-1")
     host.check_output(f"kill -9 {pid}")
-    found = eventually(lambda: client.search_experiments(), timeout=90, errors=(MlflowException,))
+    found = eventually(client.search_experiments, timeout=90, errors=(MlflowException,))
     assert "kept" in {experiment.name for experiment in found}
     assert host.check_output("docker inspect --format '{{.RestartCount}}' mlops-mlflow-1") == "1"

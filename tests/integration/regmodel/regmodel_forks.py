@@ -5,6 +5,7 @@ reads orders as lines of JSON ({"command": python's arguments, "environ": {}, "f
 answers each with a line of JSON (returncode, stdout, stderr). A fresh program gets an interpreter of its own.
 """
 
+import importlib
 import json
 import os
 import runpy
@@ -13,14 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import mlflow.pyfunc
-import mlflow.sklearn  # noqa: F401
-import pandas  # noqa: F401
-import sklearn.datasets
-import sklearn.ensemble
-import sklearn.linear_model
-import sklearn.pipeline  # noqa: F401
-import skops.io  # noqa: F401
+LIBRARIES = ("mlflow.pyfunc", "mlflow.sklearn", "pandas", "sklearn.datasets", "sklearn.ensemble", "sklearn.linear_model",
+             "sklearn.pipeline", "skops.io")
+for library in LIBRARIES:
+    importlib.import_module(library)
 
 
 def become(command, environ, fresh, seconds):

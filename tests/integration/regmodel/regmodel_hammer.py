@@ -27,7 +27,7 @@ class Hammer:
         self.versions = []
         self.answers = 0
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+        self._threads = [threading.Thread(target=self._run) for _client in range(clients)]
 
     def _run(self):
         session = requests.Session()

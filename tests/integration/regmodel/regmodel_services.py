@@ -133,7 +133,7 @@ class Service(Container):
     def metric(self, sample: str) -> float | None:
         """The value of a sample, named with its labels as /metrics writes them."""
         for line in self.get("/metrics").text.splitlines():
-            name, _, value = line.rpartition(" ")
+            name, _blank, value = line.rpartition(" ")
             if name == sample:
                 return float(value)
         return None

@@ -48,8 +48,8 @@ def test_the_dag_is_read_without_the_libraries_of_its_tasks_and_declares_what_it
     assert dag["params"]["alias"] == "champion"
     assert dag["schemas"]["n_estimators"]["type"] == "integer"
     assert dag["schemas"]["estimator"]["enum"] == ["ridge", "gradient_boosting"]
-    assert {task: upstream for task, (upstream, _, _) in dag["tasks"].items()} == {"train": [], "promote": ["train"]}
-    assert {python for _, python, _ in dag["tasks"].values()} == {"/opt/training/bin/python"}
-    assert all(timeout <= 3600 for _, _, timeout in dag["tasks"].values())
+    assert {task: upstream for task, (upstream, *_rest) in dag["tasks"].items()} == {"train": [], "promote": ["train"]}
+    assert {python for _upstream, python, _timeout in dag["tasks"].values()} == {"/opt/training/bin/python"}
+    assert all(timeout <= 3600 for *_rest, timeout in dag["tasks"].values())
     assert dag["stored"] == ["promote", "train"]
     assert dag["heavy"] == []

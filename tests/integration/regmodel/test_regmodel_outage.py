@@ -43,7 +43,7 @@ def test_an_mlflow_that_never_answers_is_said_and_holds_nothing_up(regmodel):
         assert service.wait_detail("timed out").startswith("MLflow unreachable: 127.0.0.1:")
         assert service.stop() == 0
     # It listens before the seconds that the import of MLflow takes.
-    before, _, after = service.output().partition("Uvicorn running")
+    before, _found, after = service.output().partition("Uvicorn running")
     imported = [{line.rpartition("|")[2].strip() for line in part.splitlines()} for part in (before, after)]
     assert "fastapi" in imported[0]
     assert "mlflow" in imported[1] - imported[0]
@@ -53,7 +53,7 @@ def test_mlflow_may_go_away_come_back_or_be_replaced_by_nonsense(models, regmode
     # Retries would only slow the impostor's round down.
     quick = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "REGMODEL_MODEL_ALIAS": "outage"}
     models.set_alias("steps", 1, alias="outage")
-    early, late = (regmodel(models.uri, **quick) for _ in range(2))
+    early, late = (regmodel(models.uri, **quick) for _process in range(2))
     early.start()
     try:
         with Hammer(early, clients=1, pause=0.05) as hammer:

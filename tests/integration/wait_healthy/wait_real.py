@@ -11,6 +11,7 @@ import uuid
 
 LABEL = "mlops.stack.test=wait_healthy"
 
+
 def sh(*command, check=True, **options):
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert not check or done.returncode == 0, (command, done.stdout, done.stderr)

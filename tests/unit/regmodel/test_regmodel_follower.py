@@ -140,7 +140,7 @@ def test_the_first_version_failing_is_the_reason(stage):
 def test_a_failed_version_is_tried_again_ever_more_rarely_and_heals(stage):
     stage.registry.broken = {"1"}
     tries = []
-    for _ in range(200):
+    for _attempt in range(200):
         before = len(stage.registry.loads)
         stage.step(version(1), after=1.0)
         if len(stage.registry.loads) > before:

@@ -16,7 +16,7 @@ from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import (
     suspect,
     transient,
 )
-from ansible_collections.mlops.stack.plugins.module_utils._wait_redact import Redactor
+from ansible_collections.mlops.stack.plugins.module_utils._wait_redact import Redactor, secrets_in
 from ansible_collections.mlops.stack.plugins.module_utils._wait_spec import Defaults, parse
 
 
@@ -163,8 +163,31 @@ def test_redaction(text, hidden):
     assert Redactor(secrets=["my-secret-value-1"])(text) == hidden
 
 
-def test_short_secrets_are_left_alone_for_they_are_words():
-    assert Redactor(secrets=["db"])("the db is up") == "the db is up"
+@pytest.mark.parametrize(
+    ("secret", "text", "hidden"),
+    [
+        ("db", "the db is up", "the db is up"),  # too short to be told from a word
+        ("hang", "hang hangs (hang)", "******** hangs (********)"),
+        ("changed", "unchanged", "un********"),
+    ],
+)
+def test_short_secrets_are_hidden_where_they_stand_alone(secret, text, hidden):
+    assert Redactor(secrets=[secret])(text) == hidden
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("http://h/a?token=abc%2Fd&page=2", ["abc%2Fd", "abc/d"]),
+        ("http://h/?X-Goog-Signature=00ff&key=k1", ["00ff", "k1"]),
+        ("http://me:pw1@h/", ["pw1"]),
+        ('{"user": "me", "password": "hunter22"}', ["hunter22"]),
+        ("http://h/?page=2", []),
+        ("http://[::1/", []),
+    ],
+)
+def test_secrets_are_found_in_urls_and_bodies(text, found):
+    assert sorted(set(secrets_in(text))) == sorted(found)
 
 
 @pytest.mark.parametrize("unit", ["x", "a:", "password", "https://", "x-", "bearer ", "a://b:"])

@@ -154,6 +154,7 @@ def test_b37_a_restart_loop_fails_with_all_exit_codes(wait, docker):
     docker.then(loop)
     result = wait(check(state="healthy"), max_restarts=3)
     assert result["reason"] == "permanent" and "was restarted 4 times; exit codes: 1, 2, 3, 4" in result["msg"]
+    assert "4 restarts since the wait began" in result["msg"]
     assert "last words" in result["msg"]
     assert shown(result)["exit_code"] == 0
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from wait_fake_docker import container
@@ -143,6 +144,23 @@ def test_a_password_in_the_arguments_is_hidden(start, adv):
     assert result["reason"] == "permanent" and "tops3cret-value" not in json.dumps(result)
 
 
+def test_no_secret_of_a_url_or_body_is_shown(start, adv):
+    """Neither in the invocation, nor in the name that is made of the URL, nor where the server repeats it."""
+    server = adv(http(reply(b"you said url-s3cret and body-s3cret")))
+    body = '{"password": "body-s3cret"}'
+    check = {"type": "http", "url": server.url + "/?access_token=url-s3cret", "body": body, "json": [{"path": "a", "value": 1}]}
+    result = result_of(start(checks=[check], _ansible_check_mode=True))
+    assert list(result["checks"]) == [f"http:{server.url}/?access_token=********"]
+    assert "you said ******** and ********" in result["msg"] and "s3cret" not in json.dumps(result)
+
+
+def test_no_secret_of_a_refused_argument_is_shown(start):
+    urls = ["http://me:url-s3cret@h/", "ftp://h/?token=url-s3cret"]
+    result = result_of(start(checks=[{"type": "http", "url": url} for url in urls]))
+    assert "url holds a user or a password" in result["msg"] and "is not of the form" in result["msg"]
+    assert "s3cret" not in json.dumps(result)
+
+
 def test_checks_from_a_directory(start, adv, tmp_path):
     for role in ("a", "b"):
         (tmp_path / role).mkdir()
@@ -155,12 +173,15 @@ def test_checks_from_a_directory(start, adv, tmp_path):
 def test_slices(start, adv):
     server = adv([Hang()], listen=False)
     check = {"type": "tcp", "name": "p", "host": "127.0.0.1", "port": server.port}
+    before = datetime.now(UTC)
     first = result_of(start(checks=[check], _slice=0.3))
+    assert before <= datetime.fromisoformat(first["began"]) + timedelta(milliseconds=1) <= datetime.now(UTC)
     assert first["finished"] is False and not first.get("failed") and "_state" not in first["invocation"]["module_args"]
     server.listen()
     last = result_of(start(checks=[check], _slice=30, _state=first["_state"], timeout=60))
     assert last["finished"] is True and last["reason"] == "ready" and last["elapsed"] > first["elapsed"]
     assert last["checks"]["p"]["attempts"] == first["checks"]["p"]["attempts"] + 1
+    assert last["began"] == first["began"]
 
 
 def test_b43_neither_docker_nor_requests_is_imported(start, adv):

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import yaml
+from ansible_collections.mlops.stack.plugins.doc_fragments.wait_healthy import ModuleDocFragment
 from ansible_collections.mlops.stack.plugins.module_utils._wait_run import load
 from ansible_collections.mlops.stack.plugins.module_utils._wait_spec import CHECK_SPEC, COMMON, KINDS, BadChecks, Defaults, parse
 from ansible_collections.mlops.stack.plugins.modules import wait_healthy
@@ -206,17 +207,28 @@ def test_b45_there_is_no_infinite_timeout(run):
 
 def test_every_option_has_a_type_of_check_and_a_description():
     assert set(CHECK_SPEC) == set(COMMON).union(*(kind.options for kind in KINDS.values()))
-    documented = yaml.safe_load(wait_healthy.DOCUMENTATION)["options"]["checks"]["suboptions"]
+    documented = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]["checks"]["suboptions"]
     assert set(documented) == set(CHECK_SPEC)
     for name, spec in CHECK_SPEC.items():
         assert documented[name]["type"] == spec["type"] and documented[name].get("choices") == spec.get("choices"), name
 
 
+def waits(entries):
+    """Arguments of wait_healthy in tasks, blocks and plays."""
+    for entry in entries:
+        if "mlops.stack.wait_healthy" in entry:
+            yield entry["mlops.stack.wait_healthy"]
+        for key in ("tasks", "block"):
+            yield from waits(entry.get(key, []))
+
+
 def test_the_examples_are_valid(tmp_path):
     password = tmp_path / "pw"
     password.write_text("x")
-    for task in yaml.safe_load(wait_healthy.EXAMPLES):
-        checks = task["mlops.stack.wait_healthy"].get("checks", [])
+    found = list(waits(yaml.safe_load(wait_healthy.EXAMPLES)))
+    assert len(found) == wait_healthy.EXAMPLES.count("mlops.stack.wait_healthy:")
+    for arguments in found:
+        checks = arguments.get("checks", [])
         for check in checks:
             if "password_file" in check:
                 check["password_file"] = str(password)

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Starts PostgreSQL; makes its cluster first where there is none. The variables, paths and the folder for scripts are
 # those of the official image (https://hub.docker.com/_/postgres).
 set -Eeuo pipefail

@@ -32,7 +32,7 @@ def setting(section: str, key: str) -> str:
 
 def connect():
     """Connect by SQLAlchemy's URL, read by libpq; psycopg2.OperationalError says why it cannot."""
-    scheme, _, rest = setting("database", "sql_alchemy_conn").partition("://")
+    scheme, _separator, rest = setting("database", "sql_alchemy_conn").partition("://")
     connection = psycopg2.connect(f"{scheme.partition('+')[0]}://{rest}", connect_timeout=3, application_name="mlops-gate")
     connection.autocommit = True
     return connection

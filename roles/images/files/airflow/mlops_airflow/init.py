@@ -37,8 +37,8 @@ class Admin:
 
 def matches(password: str, stored: str) -> bool:
     """Check a password against Werkzeug's hash, without importing Werkzeug; an unknown method does not match."""
-    method, _, rest = stored.partition("$")
-    salt, _, digest = rest.partition("$")
+    method, _dollar, rest = stored.partition("$")
+    salt, _dollar, digest = rest.partition("$")
     kind, *numbers = method.split(":")
     if kind == "scrypt" and len(numbers) == 3:
         n, r, p = map(int, numbers)

@@ -48,7 +48,7 @@ def create_app(settings: Settings, follower: Follower, metrics: Metrics) -> Fast
     """Build the application. The follower is started and stopped with it."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         follower.start()
         yield
         follower.stop()
@@ -135,7 +135,7 @@ def _authorize(settings: Settings, request: Request) -> None:
     if settings.api_key is None:
         return
     given = request.headers.get("x-api-key", "")
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    scheme, _blank, token = request.headers.get("authorization", "").partition(" ")
     if not given and scheme.lower() == "bearer":
         given = token.strip()
     # Header bytes arrive decoded as Latin-1; a client that has a key beyond ASCII sends it in UTF-8.
