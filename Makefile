@@ -8,7 +8,7 @@ PLAYBOOK := $(RUN) ansible-playbook
 ARGS ?=
 SCENARIO ?= site
 
-.PHONY: help setup test-setup up smoke down lint sanity unit integration molecule test test-full benchmark lock docs dashboards build clean
+.PHONY: help setup test-setup up smoke test-alert down lint sanity unit integration molecule test test-full benchmark lock docs dashboards build clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ up: setup ## Bring up the whole stack on this machine
 
 smoke: setup ## Prove that the platform works: train, register, serve, predict
 	$(PLAYBOOK) playbooks/smoke.yml $(ARGS)
+
+test-alert: setup ## Send a test alert to every receiver and see it arrive
+	$(PLAYBOOK) playbooks/test-alert.yml $(ARGS)
 
 down: setup ## Stop and remove the containers; data stays (ARGS="-e delete_data=true" deletes it)
 	$(PLAYBOOK) playbooks/down.yml $(ARGS)

@@ -79,7 +79,7 @@ const clock = (seconds, long) => {
   if (long) return `${day} ${date.toTimeString().slice(0, 8)}`;
   return range[1] > 172800 ? day.slice(5) : hm;
 };
-const legend = (name, labels) => name.replace(/\{(\w+)\}/g, (_, label) => labels[label] || "") || Object.values(labels).join(" ") || "value";
+const legend = (name, labels) => name.replace(/\{(\w+)\}/g, (_, label) => labels[label] || "") || "value";
 
 // --- data ---
 
@@ -131,7 +131,8 @@ async function stat(panel, element, when) {
   const values = points.map(point => point[1]), low = Math.min(...values), high = Math.max(...values);
   if (points.length > 1 && high > low) {
     const x = at => (at - when.start) / (when.end - when.start) * 100, y = one => 28 - (one - low) / (high - low) * 24;
-    const drawn = make("path", {d: path(points, x, y, when.step), fill: "none", stroke: "var(--s0)", "stroke-width": 1.2, "vector-effect": "non-scaling-stroke"});
+    const drawn = make("path", {d: path(points, x, y, when.step), fill: "none", stroke: "var(--s0)", "stroke-width": 1.2,
+      "vector-effect": "non-scaling-stroke"});
     element.append(make("svg", {viewBox: "0 0 100 30", preserveAspectRatio: "none", "aria-hidden": "true"}, drawn));
   }
 }
@@ -156,14 +157,15 @@ function times(when) {
 
 async function chart(panel, element, when, marks) {
   const answers = await Promise.all(panel.queries.map(query => lines(query.expr, when)));
-  const series = answers.flatMap((found, index) => found.map(line => ({...line, name: legend(panel.queries[index].name || "", line.labels)})));
-  series.sort((a, b) => a.name.localeCompare(b.name, undefined, {numeric: true}));
-  if (panel.queries.length > 1) series.sort((a, b) => order(a) - order(b));
-  function order(line) { return answers.findIndex(found => found.some(one => one.labels === line.labels)); }
+  const named = (line, place) => ({...line, place, name: legend(panel.queries[place].name, line.labels)});
+  const series = answers.flatMap((found, place) => found.map(line => named(line, place)));
+  series.sort((a, b) => a.place - b.place || a.name.localeCompare(b.name, undefined, {numeric: true}));
   series.forEach((line, index) => { line.color = `var(--s${index % 8})`; line.key = `${panel.title} ${line.name}`; });
   const draw = () => {
     const title = element.firstChild;
-    if (!series.some(line => line.points.length)) return element.replaceChildren(title, make("div", {class: "empty"}, "nothing in this range"));
+    if (!series.some(line => line.points.length)) {
+      return element.replaceChildren(title, make("div", {class: "empty"}, "nothing in this range"));
+    }
     const keys = make("div", {class: "legend"});
     for (const line of series) {
       const toggle = () => { hidden[hidden.has(line.key) ? "delete" : "add"](line.key); draw(); };
@@ -185,7 +187,8 @@ function plot(svg, query, series, when, marks) {
   const near = limits.map(one => one[0]).filter(limit => limit <= peak * 1.6);
   const high = Math.max(peak, ...near) * 1.06 || 1, marksY = ticks(high, query);
   const left = 10 + 6.3 * Math.max(...marksY.map(value => text(value, {unit: query.unit}, high).length));
-  const x = at => left + (at - when.start) / (when.end - when.start) * (width - left - 6), y = value => bottom - value / high * (bottom - 8);
+  const x = at => left + (at - when.start) / (when.end - when.start) * (width - left - 6);
+  const y = value => bottom - value / high * (bottom - 8);
   const grid = {stroke: "var(--grid)"};
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   for (const value of marksY) {
@@ -197,7 +200,8 @@ function plot(svg, query, series, when, marks) {
     svg.append(make("line", {x1: x(at), x2: x(at), y1: 8, y2: bottom, ...grid}));
   }
   for (const [limit, kind] of limits.filter(one => one[0] <= high)) {
-    svg.append(make("line", {x1: left, x2: width - 6, y1: y(limit), y2: y(limit), stroke: `var(--${kind})`, "stroke-dasharray": "5 4", opacity: 0.8}));
+    svg.append(make("line", {x1: left, x2: width - 6, y1: y(limit), y2: y(limit), stroke: `var(--${kind})`, "stroke-dasharray": "5 4",
+      opacity: 0.8}));
   }
   for (const mark of marks) {
     const at = x(mark.at);
@@ -205,8 +209,8 @@ function plot(svg, query, series, when, marks) {
     svg.append(make("polygon", {points: `${at - 4},3 ${at + 4},3 ${at},9`, fill: "var(--accent)"}));
   }
   for (const line of series) {
-    svg.append(make("path", {d: path(line.points, x, y, when.step), fill: "none", stroke: line.color, "stroke-width": 1.6, "stroke-linejoin": "round",
-      "stroke-linecap": "round"}));
+    svg.append(make("path", {d: path(line.points, x, y, when.step), fill: "none", stroke: line.color, "stroke-width": 1.6,
+      "stroke-linejoin": "round", "stroke-linecap": "round"}));
   }
   const cross = make("line", {y1: 8, y2: bottom, stroke: "var(--dim)", visibility: "hidden"});
   svg.append(cross);
@@ -218,9 +222,12 @@ function plot(svg, query, series, when, marks) {
     const rows = [make("div", {}, make("b", {}, clock(at, true)))];
     for (const line of series) {
       const point = line.points.find(one => Math.abs(one[0] - at) < when.step / 2);
-      if (point) rows.push(make("div", {}, make("span", {style: `color:${line.color}`}, line.name), make("span", {}, text(point[1], query))));
+      const name = make("span", {style: `color:${line.color}`}, line.name);
+      if (point) rows.push(make("div", {}, name, make("span", {}, text(point[1], query))));
     }
-    for (const mark of marks.filter(one => Math.abs(x(one.at) - x(at)) < 6)) rows.push(make("div", {}, `Deployment ${clock(mark.at, true)}: ${mark.roles}`));
+    for (const mark of marks.filter(one => Math.abs(x(one.at) - x(at)) < 6)) {
+      rows.push(make("div", {}, `Deployment ${clock(mark.at, true)}: ${mark.roles}`));
+    }
     return tip(event, rows);
   });
   const leave = () => { cross.setAttribute("visibility", "hidden"); document.getElementById("tip").hidden = true; };
@@ -246,11 +253,14 @@ async function table(panel, element, when) {
   }));
   if (!rows.size) return element.replaceChildren(element.firstChild, make("div", {class: "empty"}, "none"));
   const labels = [...names].filter(name => name !== "__name__");
-  const head = make("tr", {}, ...labels.map(name => make("th", {}, name)), ...panel.queries.map(query => make("th", {class: "value"}, query.name)));
-  const sorted = [...rows.values()].sort((a, b) => labels.map(name => a.labels[name] || "").join(" ").localeCompare(labels.map(name => b.labels[name] || "").join(" ")));
-  const body = sorted.map(row => make("tr", {}, ...labels.map(name => make("td", {}, row.labels[name] || "")),
-    ...panel.queries.map((query, index) => make("td", {class: `value ${state(row.values[index], query)}`}, text(row.values[index], query)))));
-  return element.replaceChildren(element.firstChild, make("div", {class: "scroll"}, make("table", {}, make("thead", {}, head), make("tbody", {}, ...body))));
+  const first = row => labels.map(name => row.labels[name] || "");
+  const cell = (value, query) => make("td", {class: `value ${state(value, query)}`}, text(value, query));
+  const last = row => panel.queries.map((query, index) => cell(row.values[index], query));
+  const sorted = [...rows.values()].sort((a, b) => first(a).join(" ").localeCompare(first(b).join(" ")));
+  const heads = panel.queries.map(query => make("th", {class: "value"}, query.name));
+  const head = make("thead", {}, make("tr", {}, ...labels.map(name => make("th", {}, name)), ...heads));
+  const body = make("tbody", {}, ...sorted.map(row => make("tr", {}, ...first(row).map(value => make("td", {}, value)), ...last(row))));
+  return element.replaceChildren(element.firstChild, make("div", {class: "scroll"}, make("table", {}, head, body)));
 }
 
 async function alerts(panel, element, when, marks, firing) {
@@ -259,9 +269,10 @@ async function alerts(panel, element, when, marks, firing) {
   if (!sorted.length) return element.replaceChildren(element.firstChild, make("div", {class: "empty"}, "no alert fires"));
   const items = sorted.map(alert => {
     const since = text(Date.now() / 1000 - Date.parse(alert.activeAt) / 1000, {unit: "s"});
-    return make("li", {class: `${alert.labels.severity} ${alert.state}`}, make("b", {}, alert.annotations.summary || alert.labels.alertname),
-      make("small", {}, `${alert.state === "firing" ? alert.labels.severity : "pending"} for ${since} · ${alert.labels.alertname} · ${alert.annotations.runbook_url || ""}`),
-      make("small", {}, alert.annotations.description || ""));
+    const {alertname, severity} = alert.labels, {summary = alertname, description = "", runbook_url: runbook = ""} = alert.annotations;
+    return make("li", {class: `${severity} ${alert.state}`}, make("b", {}, summary),
+      make("small", {}, `${alert.state === "firing" ? severity : "pending"} for ${since} · ${alertname} · ${runbook}`),
+      make("small", {}, description));
   });
   return element.replaceChildren(element.firstChild, make("ul", {}, ...items));
 }
@@ -272,7 +283,8 @@ const KINDS = {stat, chart, table, alerts};
 const panels = [];
 for (const row of PAGE.rows) {
   const elements = row.panels.map(panel => {
-    const element = make("section", {class: `panel ${panel.kind}`, style: `grid-column: span ${panel.width}`}, make("h3", {title: panel.description}, panel.title));
+    const title = make("h3", {title: panel.description}, panel.title);
+    const element = make("section", {class: `panel ${panel.kind}`, style: `grid-column: span ${panel.width}`}, title);
     panels.push([panel, element]);
     return element;
   });
@@ -281,16 +293,19 @@ for (const row of PAGE.rows) {
 const firingLink = make("a", {id: "firing"}), status = make("span", {id: "state"});
 
 function header() {
-  const links = PAGE.pages.map(page => make("a", {href: `${page.name}.html#${range[0]}`, ...(page.name === PAGE.name ? {"aria-current": "page"} : {})}, page.title));
+  const links = PAGE.pages.map(page => make("a", {href: `${page.name}.html#${range[0]}`}, page.title));
+  links[PAGE.pages.findIndex(page => page.name === PAGE.name)].setAttribute("aria-current", "page");
   const ranges = RANGES.map(one => make("button", {"aria-pressed": one === range, onclick: () => {
     range = one;
     history.replaceState(null, "", `#${one[0]}`);
     header();
     draw();
   }}, one[0]));
-  const theme = make("button", {title: "Light or dark", onclick: () => dress(document.documentElement.dataset.theme === "dark" ? "light" : "dark")}, "◐");
+  const change = () => dress(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+  const theme = make("button", {title: "Light or dark", onclick: change}, "◐");
   firingLink.href = new URL("../alerts", location.href);
-  document.querySelector("header").replaceChildren(make("nav", {}, ...links), firingLink, make("div", {class: "ranges"}, ...ranges), theme, status);
+  const nav = make("nav", {}, ...links);
+  document.querySelector("header").replaceChildren(nav, firingLink, make("div", {class: "ranges"}, ...ranges), theme, status);
 }
 
 function dress(theme) {
@@ -302,7 +317,8 @@ function say(firing) {
   const count = severity => firing.filter(alert => alert.state === "firing" && alert.labels.severity === severity).length;
   const critical = count("critical"), warning = count("warning");
   firingLink.className = critical ? "critical" : warning ? "warning" : "";
-  firingLink.textContent = critical || warning ? [critical && `${critical} critical`, warning && `${warning} warning${warning > 1 ? "s" : ""}`].filter(Boolean).join(", ") : "no alerts";
+  const said = [critical && `${critical} critical`, warning && `${warning} warning${warning > 1 ? "s" : ""}`];
+  firingLink.textContent = said.filter(Boolean).join(", ") || "no alerts";
 }
 
 async function draw() {

@@ -51,5 +51,5 @@ def render(dashboard: Dashboard) -> str:
     }
     if "{{" in text:
         line = next(number for number, line in enumerate(text.splitlines(), 1) if "{{" in line)
-        raise ValueError(f"{dashboard.name}: line {line} holds two opening braces, which Prometheus reads as a template action; put a space between")
+        raise ValueError(f"{dashboard.name}: line {line} holds two opening braces, a template action to Prometheus; put a space between")
     return text

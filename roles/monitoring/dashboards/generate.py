@@ -36,7 +36,8 @@ def main() -> int:
             path.write_text(wanted[path])
         elif not check:
             path.unlink()
-        print(f"{path.relative_to(FILES.parents[2])}: {'not current; run make dashboards' if check else 'written' if path in wanted else 'removed'}")
+        done = "not current; run make dashboards" if check else "written" if path in wanted else "removed"
+        print(f"{path.relative_to(FILES.parents[2])}: {done}")
     return 1 if check and stale else 0
 
 

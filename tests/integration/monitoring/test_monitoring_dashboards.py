@@ -108,7 +108,8 @@ def test_grafana_finds_its_way():
 
 
 def test_the_generator_says_what_is_not_current():
-    found = subprocess.run([sys.executable, "roles/monitoring/dashboards/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, "roles/monitoring/dashboards/generate.py", "--check"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
 
 

@@ -4,6 +4,7 @@ import re
 import subprocess
 
 import pytest
+import yaml
 from monitoring_rules import CASES, ROOT, RULES, alerts, cases
 from stack_images import image
 
@@ -51,3 +52,12 @@ def test_every_alert_has_its_place_in_the_documentation():
     headings = re.findall(r"^#+ (\w+)$", (ROOT / "docs/monitoring.md").read_text(), re.M)
     assert sorted(alerts()) == sorted(heading for heading in headings if heading in alerts())
     assert len(headings) == len(set(headings))
+
+
+def test_the_queries_of_postgres_exporter_are_well_formed():
+    """A column without usage is dropped, and one that a query does not select fails it; both only show on a running server."""
+    for name, query in yaml.safe_load((RULES.parent / "postgres-exporter/queries.yml").read_text()).items():
+        for metric in query["metrics"]:
+            for column, about in metric.items():
+                assert about.keys() == {"usage", "description"} and about["usage"] in {"LABEL", "GAUGE"}, f"{name}: {column}"
+                assert re.search(rf"\b{column}\b", query["query"]), f"{name}: {column} is not selected"
