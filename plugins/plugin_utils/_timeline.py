@@ -169,8 +169,8 @@ def _before(service: Service, seen: list[Service]) -> list[Service]:
 
 
 def _ready(service: Service) -> float:
-    assert service.ready is not None
-    return service.ready
+    """When a service was seen to become ready; only such services come here."""
+    return float(service.ready or 0.0)
 
 
 def _check(wait: Wait, name: str, check: dict[str, Any], wall: int) -> Service:

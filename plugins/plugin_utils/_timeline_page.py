@@ -99,19 +99,19 @@ def _key(path: bool, failed: bool) -> str:
     def entry(shape: str, text: str, kind: str = "") -> str:
         return f'<li class="{kind}"><svg viewBox="0 0 30 14" aria-hidden="true">{shape}</svg>{text}</li>'
 
-    bar = '<rect class="{}" x="0" y="2" width="30" height="10" rx="2"/>'
+    block = '<rect class="{}" x="0" y="2" width="30" height="10" rx="2"/>'
     entries = [
         entry('<path class="lead" d="M0 7H30"/>', "created, not started"),
         entry('<path class="lead dots" d="M0 7H30"/>', "not asked yet"),
-        entry(bar.format("silent"), "asked, silent"),
-        entry(bar.format("warm"), "answers, not ready"),
+        entry(block.format("silent"), "asked, silent"),
+        entry(block.format("warm"), "answers, not ready"),
         entry('<circle class="dot" cx="15" cy="7" r="6"/>', "ready"),
         entry('<circle class="dot hollow" cx="15" cy="7" r="5"/>', "ready when first asked"),
     ]
     if path:
-        entries.append(entry(bar.format("warm"), "critical path (▸)", "path"))
+        entries.append(entry(block.format("warm"), "critical path (▸)", "path"))
     if failed:
-        entries.append(entry(bar.format("warm"), "not ready (✕)", "failed"))
+        entries.append(entry(block.format("warm"), "not ready (✕)", "failed"))
     return f'<ul class="key">{"".join(entries)}</ul>'
 
 

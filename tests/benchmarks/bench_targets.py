@@ -47,7 +47,7 @@ class Ports:
         self.ready: list[Moment] = []
         self._serving: list[asyncio.Task[asyncio.Server]] = []
         # Bound and not listening: nobody else gets the port, and a connection is refused.
-        self._sockets = [socket.socket() for _ in range(count)]
+        self._sockets = [socket.socket() for _number in range(count)]
         for sock in self._sockets:
             sock.setblocking(False)
             sock.bind(("127.0.0.1", 0))

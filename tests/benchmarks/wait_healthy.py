@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 """How long after all targets are ready does each way to wait return? wait_healthy and its peers, in one run on one machine.
 
 Every waiter is a task of a playbook run of its own, so all pay the same for Ansible; wait_healthy's module is also run alone,
@@ -182,7 +182,7 @@ class Benchmark:
 
     def _ready_times(self) -> list[float]:
         # The module begins about a quarter of a second after its process.
-        return [0.3 + self._random.uniform(0.2, self.plan.longest) for _ in range(self.plan.alone)]
+        return [0.3 + self._random.uniform(0.2, self.plan.longest) for _number in range(self.plan.alone)]
 
     async def _alone_ports(self) -> None:
         """One http and one tcp target, two modules at a time: each leaves the machine idle while it waits."""

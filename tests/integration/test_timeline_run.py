@@ -6,7 +6,7 @@ import pathlib
 import stat
 import subprocess
 import threading
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest

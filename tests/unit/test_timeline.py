@@ -2,7 +2,7 @@
 
 import pathlib
 import re
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 import pytest
 from ansible_collections.mlops.stack.plugins.callback.timeline import lines

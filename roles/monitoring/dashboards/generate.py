@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Writes the dashboards for Grafana and the console pages of Prometheus; --check fails where a file is not current."""
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ def steps(query: Query) -> list[Threshold]:
     """Grafana's thresholds: from a value on, a color; the first has no value."""
     if query.below:
         limits = sorted(query.below.items())
-        colors = [state for _, state in limits] + [""]
-        return [Threshold(limit, COLORS[color]) for limit, color in zip([None, *(value for value, _ in limits)], colors, strict=True)]
+        colors = [state for _value, state in limits] + [""]
+        return [Threshold(limit, COLORS[color]) for limit, color in zip([None, *(value for value, _state in limits)], colors, strict=True)]
     return [Threshold(None, COLORS[""]), *(Threshold(value, COLORS[state]) for value, state in sorted(query.above.items()))]
 
 

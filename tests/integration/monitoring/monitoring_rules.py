@@ -27,7 +27,7 @@ def rules() -> list[tuple[str, dict[str, Any]]]:
 
 
 def alerts() -> dict[str, dict[str, Any]]:
-    return {rule["alert"]: rule for _, rule in rules() if "alert" in rule}
+    return {rule["alert"]: rule for _file, rule in rules() if "alert" in rule}
 
 
 @dataclass

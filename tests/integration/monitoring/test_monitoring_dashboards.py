@@ -104,7 +104,7 @@ def test_grafana_finds_its_way():
         assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
         cells = [(x, y) for panel in board["panels"] for place in [panel["gridPos"]]
                  for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])]
-        assert len(set(cells)) == len(cells) and max(x for x, _ in cells) < 24
+        assert len(set(cells)) == len(cells) and max(x for x, _y in cells) < 24
 
 
 def test_the_generator_says_what_is_not_current():
