@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: deploy_mark
 short_description: Tell Prometheus what a run changed on a host, when, and how long it took
-version_added: 1.0.0
+version_added: 0.1.0
 author: mlops.stack maintainers (@mlops-stack)
 description:
   - Writes C(mlops_deploy_timestamp_seconds), C(mlops_deploy_duration_seconds) and C(mlops_deploy_info) of each role that changed into a
