@@ -1,9 +1,11 @@
 """Every role's files, rendered for one host and for three."""
 
+import http.server
 import json
 import pathlib
 import stat
 import subprocess
+import threading
 
 import bcrypt
 import pytest
@@ -225,6 +227,51 @@ def test_files_that_the_product_refuses_are_not_put_in_place(one):
     assert refused.returncode != 0
     assert "the new files in prometheus are refused, nothing was changed" in refused.stdout + refused.stderr
     assert (one / "one/monitoring/prometheus/prometheus.yml").read_text() == before
+
+
+@pytest.fixture
+def grafana():
+    """A server that answers as Grafana's health endpoint does; its port."""
+    class Health(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path == "/api/health" else 404)
+            self.end_headers()
+            self.wfile.write(b'{"database": "ok", "version": "12.4.3", "commit": "0"}')
+
+        def log_message(self, *_args):
+            """Quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_where_its_image_is_grafana_is_provisioned(tmp_path, grafana):
+    # Rendered only, so that any image that is there will do.
+    done = render(tmp_path, ONE, "-e", "monitoring_grafana_image={{ mlops_images.redis }}", "-e", f"monitoring_grafana_port={grafana}",
+                  "-e", f"monitoring_auth=true monitoring_discord_webhook_url={DISCORD}", "--tags", "monitoring")
+    assert done.returncode == 0, done.stdout
+    role = tmp_path / "one/monitoring"
+    provisioned = {path.stem: yaml.safe_load(path.read_text()) for path in (role / "grafana/provisioning").glob("*/*.yml")}
+    assert {document["apiVersion"] for document in provisioned.values()} == {1}
+    datasource, = provisioned["prometheus"]["datasources"]
+    assert (datasource["uid"], datasource["type"], datasource["url"]) == ("mlops-prometheus", "prometheus", "http://prometheus:9090")
+    assert datasource["secureJsonData"] == {"basicAuthPassword": "$__file{/run/secrets/monitoring_grafana_datasource}"}
+    receiver, = provisioned["contact-points"]["contactPoints"][0]["receivers"]
+    assert (receiver["type"], receiver["settings"]) == ("discord", {"url": "$__file{/run/secrets/monitoring_grafana_discord_url}"})
+    service = services(tmp_path, "one")["grafana"]
+    assert {"monitoring_grafana_password", "monitoring_grafana_datasource", "monitoring_grafana_discord_url"} == set(service["secrets"])
+    # What is named as home and as the provider's path is what is mounted there.
+    assert "./grafana/dashboards:/etc/grafana/dashboards:ro" in service["volumes"]
+    assert provisioned["mlops"]["providers"][0]["options"]["path"] == "/etc/grafana/dashboards"
+    home = role / "grafana/dashboards" / pathlib.Path(service["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]).name
+    assert json.loads(home.read_text())["uid"] == "mlops-overview"
+    check = next(check for check in json.loads((role / "checks.json").read_text()) if check["name"] == "grafana")
+    del check["container"]
+    asked = subprocess.run(["ansible", "localhost", "-m", "mlops.stack.wait_healthy", "-a", json.dumps({"checks": [check], "timeout": 10})],
+                           cwd=ROOT, capture_output=True, text=True, check=False)
+    assert asked.returncode == 0, asked.stdout
 
 
 def test_without_monitoring_nothing_of_it_is_there(tmp_path):

@@ -117,10 +117,12 @@ def test_login_of_the_exporter_reads_no_more_than_it_needs(compose):
         compose(f"{exec_sql} \"SELECT count(*) FROM connection\"")
 
 
-def test_a_run_that_changes_nothing_leaves_no_mark(on_host):
-    before = value("max(mlops_deploy_timestamp_seconds)")
+def test_what_a_cut_off_run_did_not_load_is_loaded_by_the_next_which_leaves_no_mark(on_host):
+    before, loaded = value("max(mlops_deploy_timestamp_seconds)"), value("prometheus_config_last_reload_success_timestamp_seconds")
     assert {row["metric"]["role"] for row in asked("query", query="mlops_deploy_timestamp_seconds")["result"]} >= {"infra", "airflow", "monitoring"}
-    play("converge.yml", "--tags", "monitoring")
+    on_host.check_output("touch /opt/mlops/monitoring/prometheus/rules/hosts.yml")
+    assert "changed=1 " in play("converge.yml", "--tags", "monitoring")
+    eventually(lambda: value(f"prometheus_config_last_reload_success_timestamp_seconds > {loaded}"))
     assert value("max(mlops_deploy_timestamp_seconds)") == before
 
 
