@@ -130,7 +130,6 @@ import json
 import os
 import shutil
 import tarfile
-import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -244,11 +243,11 @@ class Delivery:
 
     def _validate(self, checks, wanted, contents, run):
         """Raises Refused when a check does not take the files, which stand in a directory of their own for it."""
-        os.makedirs(self.project, mode=0o755, exist_ok=True)
-        # Below the project: where an Engine runs in a machine of its own, that is what it surely can mount.
-        staged = tempfile.mkdtemp(prefix=".validate.", dir=self.project)
+        # Always the same: a run that was cut off leaves it behind.
+        staged = os.path.join(self.project, ".validate")
+        shutil.rmtree(staged, ignore_errors=True)
         try:
-            os.chmod(staged, 0o755)
+            os.makedirs(staged, mode=0o755)
             for name, entry in wanted.items():
                 if not entry["secret"]:
                     path = os.path.join(staged, name)
