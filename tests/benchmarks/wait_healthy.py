@@ -61,7 +61,7 @@ FULL = Plan(
     ports={1: {0: 3, 1: 3, 5: 3, 20: 2, 60: 1}, 10: {1: 2, 5: 2, 20: 2, 60: 1}, 100: {1: 1, 5: 1, 20: 1, 60: 1}},
     # With a healthcheck every 10 seconds a ready time of one second would say nothing.
     containers={1: {0: 3, 1: 3, 5: 3, 20: 2, 60: 1}, 10: {1: 2, 5: 2, 20: 2, 60: 1}, 100: {5: 1, 20: 1, 60: 1}},
-    alone=45, longest=5.0, pairs=11)
+    alone=40, longest=5.0, pairs=11)
 QUICK = Plan(ports={1: {0: 1, 1: 1}, 10: {1: 1}}, containers={1: {0: 1, 1: 1}, 10: {1: 1}}, alone=6, longest=1.5, pairs=3)
 
 
@@ -174,15 +174,12 @@ class Benchmark:
 
     async def _sample(self, targets: Targets, ready: float) -> tuple[Alone, float, float]:
         """The run, the overshoot, and how long the module waited for the target."""
-        running = asyncio.ensure_future(module_alone(targets))
-        targets.arm(ready)
-        run = await running
+        run = await module_alone(targets, ready)
         moment = targets.ready[-1]
         return run, run.ended - moment.mono, moment.mono - run.began
 
     def _ready_times(self) -> list[float]:
-        # The module begins about a quarter of a second after its process.
-        return [0.3 + self._random.uniform(0.2, self.plan.longest) for _ in range(self.plan.alone)]
+        return [self._random.uniform(0.2, self.plan.longest) for _ in range(self.plan.alone)]
 
     async def _alone_ports(self) -> None:
         """One http and one tcp target, two modules at a time: each leaves the machine idle while it waits."""
@@ -227,7 +224,7 @@ class Benchmark:
         figures: dict[str, list[tuple[float, float]]] = {"wall": [], "cpu": [], "inside": [], "waited": [], "overshoot": []}
         for _number in range(self.plan.pairs):
             pair: dict[str, list[float]] = {name: [] for name in figures}
-            ready = 0.5 + self._random.uniform(0.5, 2.0)
+            ready = self._random.uniform(1.0, 2.5)
             for count in (1, 100):
                 targets = Ports("http", count)
                 run, _overshoot, _elapsed = await self._sample(targets, 0)
@@ -263,7 +260,7 @@ def machine() -> dict[str, Any]:
     memory = lines("/proc/meminfo", "MemTotal")[0]
     model = [*lines("/proc/cpuinfo", "model name"), platform.machine()][0]
     return {
-        "cores": len(os.sched_getaffinity(0)), "processor": model, "memory_gib": round(int(memory.split()[0]) / 2**20),
+        "cores": len(os.sched_getaffinity(0)), "niceness": os.nice(0), "processor": model, "memory_gib": round(int(memory.split()[0]) / 2**20),
         "kernel": platform.release(), "python": platform.python_version(), "ansible_core": told("ansible", "--version").splitlines()[0],
         "engine": told("docker", "version", "--format", "{{.Server.Version}}"), "compose": told("docker", "compose", "version", "--short"),
         "containers_of_others": len(told("docker", "ps", "--quiet").split()),
