@@ -129,7 +129,11 @@ async def playbook(waiter: Waiter, targets: Any, control: Control, lane: str) ->
             sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", handle.name, cwd=ROOT,
             env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_LOCALHOST_WARNING": "false"},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-        out, err = await process.communicate()
+        try:
+            out, err = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.terminate()
     text = out.decode()
     if process.returncode:
         raise RuntimeError(f"{waiter.name} failed: {text[-3000:]}{err.decode()}")
