@@ -24,6 +24,13 @@ class Cell(NamedTuple):
     after_event: list[float]
 
 
+class Promise(NamedTuple):
+    what: str
+    wanted: str
+    found: str
+    holds: bool
+
+
 def percentile(values: list[float], percent: float) -> float:
     """Nearest rank: the smallest value that at least ``percent`` percent of them do not exceed. Raises ValueError on none."""
     if not values:
@@ -71,6 +78,28 @@ def table(cells: list[Cell], kind: str, count: int, figure: str = "overshoot") -
             fields.append(seconds(median) + ratio)
         lines.append(markdown_row(fields))
     return lines
+
+
+def markdown(cells: list[Cell], promises: list[Promise], alone: dict[str, Any], about: dict[str, Any], plot: str) -> str:
+    """All of a run; ``about`` is the machine and ``alone`` the samples of the module alone, by name."""
+    facts = [f"- {name.replace('_', ' ')}: {value}" for name, value in about.items()]
+    lines = ["# wait_healthy and its peers", "", *facts, "", f"![overshoot]({plot})", ""]
+    lines += ["## Promises", "", "| promise | wanted | found | |", "| --- | --- | --- | --- |"]
+    lines += [markdown_row([one.what, one.wanted, one.found, "kept" if one.holds else "**not kept**"]) for one in promises]
+    lines += ["", "## The module alone", "", "| what | samples | median | 95th percentile |", "| --- | ---: | ---: | ---: |"]
+    for name, one in alone.items():
+        lines.append(markdown_row([name, len(one["samples"]), seconds(one["median"]), seconds(one["p95"])]))
+    for kind, figure, title in (
+        ("http", "overshoot", "HTTP: from the last target's 200 to the task's end"),
+        ("tcp", "overshoot", "TCP: from the last port's opening to the task's end"),
+        ("docker", "overshoot", "Containers: from the last application's readiness to the task's end"),
+        ("docker", "after_event", "Containers: from Docker's last health event to the task's end"),
+    ):
+        for count in COUNTS:
+            rows = table(cells, kind, count, figure)
+            if len(rows) > 2:
+                lines += ["", f"## {title}, {count} {'check' if count == 1 else 'checks'}", "", *rows]
+    return "\n".join([*lines, ""])
 
 
 COLOURS = {"http": "#1f6fb2", "tcp": "#2e8b57", "docker": "#b5541c"}

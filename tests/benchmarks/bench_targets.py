@@ -98,16 +98,6 @@ class Ports:
             sock.close()
 
 
-async def run(*command: str, stdin: str | None = None) -> str:
-    """The output of a command; RuntimeError with all it said if it fails."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-    out, err = await process.communicate((stdin or "").encode())
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} exited with {process.returncode}: {err.decode()}{out.decode()}")
-    return out.decode()
-
-
 class Containers:
     """A Compose project whose containers' healthchecks pass as soon as a file is there: the application is ready."""
 
@@ -136,7 +126,12 @@ class Containers:
         (self.directory / "compose.yaml").write_text(json.dumps({"name": self.project, "services": services}))
 
     async def _compose(self, *arguments: str) -> None:
-        await run("docker", "compose", "--project-directory", str(self.directory), *arguments)
+        process = await asyncio.create_subprocess_exec(
+            "docker", "compose", "--project-directory", str(self.directory), *arguments,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+        out, _err = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"docker compose {' '.join(arguments)} exited with {process.returncode}: {out.decode()}")
 
     async def __aenter__(self) -> Containers:
         self._events = await asyncio.create_subprocess_exec(

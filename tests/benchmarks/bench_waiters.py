@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from bench_targets import Containers, Ports, run
+from bench_targets import Containers, Ports
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODULE = "ansible_collections.mlops.stack.plugins.modules.wait_healthy"
@@ -129,7 +129,11 @@ async def playbook(waiter: Waiter, targets: Any, control: Control, lane: str) ->
             sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", handle.name, cwd=ROOT,
             env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_LOCALHOST_WARNING": "false"},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-        out, err = await process.communicate()
+        try:
+            out, err = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.terminate()
     text = out.decode()
     if process.returncode:
         raise RuntimeError(f"{waiter.name} failed: {text[-3000:]}{err.decode()}")
@@ -143,8 +147,8 @@ def _seconds(stamp: str) -> float:
     return datetime.datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
 
 
-# What Ansible's wrapper does with the arguments, and stamps: when the module began, when its result was complete,
-# and the CPU time of the process until then.
+# What Ansible's wrapper does with the arguments; a line when the module is loaded; and stamps: when it began, when its
+# result was complete, and the CPU time of the process until then.
 DRIVER = f"""
 import importlib, json, sys, time
 sys.path.insert(0, {str(ROOT / ".collections")!r})
@@ -152,6 +156,7 @@ from ansible.module_utils import basic
 basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
 basic._ANSIBLE_PROFILE = "legacy"
 module = importlib.import_module({MODULE!r})
+print("loaded", flush=True)
 try:
     module.main()
 except SystemExit:
@@ -171,12 +176,24 @@ class Alone(NamedTuple):
     result: dict[str, Any]
 
 
-async def module_alone(targets: Any) -> Alone:
-    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": {"checks": checks(targets)}})
+async def module_alone(targets: Any, ready: float) -> Alone:
+    """Run the module; the targets are ready ``ready`` seconds after it is loaded, with 0 before its process starts."""
+    if not ready:
+        targets.arm(0)
     started = time.monotonic()
-    out = await run(sys.executable, "-c", DRIVER, stdin=arguments)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", DRIVER, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+    assert process.stdin and process.stdout
+    process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": {"checks": checks(targets)}}).encode())
+    process.stdin.write_eof()
+    await process.stdout.readline()
+    if ready:
+        targets.arm(ready)
+    out, _err = await process.communicate()
     wall = time.monotonic() - started
-    result, stamps = (json.loads(line) for line in out.strip().splitlines())
+    if process.returncode:
+        raise RuntimeError(f"the module's process exited with {process.returncode}")
+    result, stamps = (json.loads(line) for line in out.decode().strip().splitlines())
     if result.get("failed"):
         raise RuntimeError(f"wait_healthy failed: {result['msg']}")
     began, ended, ended_wall, cpu = stamps

@@ -15,15 +15,15 @@ import os
 import pathlib
 import platform
 import random
+import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from bench_report import COUNTS, Cell, markdown_row, paired_ratio, percentile, probe_bound, seconds, svg, table
+from bench_report import Cell, Promise, markdown, paired_ratio, percentile, probe_bound, seconds, svg
 from bench_targets import Containers, Ports, Targets
 from bench_waiters import ROOT, WAITERS, Alone, Control, Waiter, module_alone, playbook
 
@@ -61,15 +61,8 @@ FULL = Plan(
     ports={1: {0: 3, 1: 3, 5: 3, 20: 2, 60: 1}, 10: {1: 2, 5: 2, 20: 2, 60: 1}, 100: {1: 1, 5: 1, 20: 1, 60: 1}},
     # With a healthcheck every 10 seconds a ready time of one second would say nothing.
     containers={1: {0: 3, 1: 3, 5: 3, 20: 2, 60: 1}, 10: {1: 2, 5: 2, 20: 2, 60: 1}, 100: {5: 1, 20: 1, 60: 1}},
-    alone=45, longest=5.0, pairs=11)
+    alone=40, longest=5.0, pairs=11)
 QUICK = Plan(ports={1: {0: 1, 1: 1}, 10: {1: 1}}, containers={1: {0: 1, 1: 1}, 10: {1: 1}}, alone=6, longest=1.5, pairs=3)
-
-
-class Promise(NamedTuple):
-    what: str
-    wanted: str
-    found: str
-    holds: bool
 
 
 def load() -> float:
@@ -82,8 +75,9 @@ def say(text: str) -> None:
 
 
 class Benchmark:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, save: Callable[[Benchmark], None]) -> None:
         self.plan = plan
+        self._save = save  # called whenever there is something new
         self.cells: list[Cell] = []
         self.promises: list[Promise] = []
         self.alone: dict[str, Any] = {}
@@ -98,12 +92,11 @@ class Benchmark:
             await self._alone_ports()
             await self._alone_container()
             await self._hundred()
-            for count, repeats in self.plan.ports.items():
-                for ready, times in repeats.items():
+            for count in self.plan.ports:
+                for ready, times in self.plan.ports[count].items():
                     await self._cells([waiter for waiter in WAITERS if waiter.kind != "docker"], count, ready, times)
-            for count, repeats in self.plan.containers.items():
                 async with Containers(self.image, count, INTERVALS[count]) as containers:
-                    for ready, times in repeats.items():
+                    for ready, times in self.plan.containers[count].items():
                         await self._cells([waiter for waiter in WAITERS if waiter.kind == "docker"], count, ready, times, containers)
         early = [f"{cell.waiter}, {cell.count}, {cell.ready:g} s" for cell in self.cells if cell.ours and min(cell.overshoot) < 0]
         self._promise("wait_healthy never returns before all is ready", "0 cells", ", ".join(early) or "0 cells", not early)
@@ -132,6 +125,7 @@ class Benchmark:
             overshoot, after_event = [one for one, _event in taken], [event for _one, event in taken if event is not None]
             self.cells.append(Cell(waiter.name, waiter.kind, waiter.ours, count, ready, overshoot, after_event))
             say(f"{waiter.name}, {count} targets, ready after {ready:g} s: {', '.join(map(seconds, overshoot))}")
+        self._save(self)
 
     async def _round(self, waiters: list[Waiter], count: int, ready: float, shared: Containers | None) -> dict[Waiter, Sample]:
         """Let the waiters wait at the same time; ports are each waiter's own, containers are everybody's."""
@@ -174,15 +168,12 @@ class Benchmark:
 
     async def _sample(self, targets: Targets, ready: float) -> tuple[Alone, float, float]:
         """The run, the overshoot, and how long the module waited for the target."""
-        running = asyncio.ensure_future(module_alone(targets))
-        targets.arm(ready)
-        run = await running
+        run = await module_alone(targets, ready)
         moment = targets.ready[-1]
         return run, run.ended - moment.mono, moment.mono - run.began
 
     def _ready_times(self) -> list[float]:
-        # The module begins about a quarter of a second after its process.
-        return [0.3 + self._random.uniform(0.2, self.plan.longest) for _number in range(self.plan.alone)]
+        return [self._random.uniform(0.2, self.plan.longest) for _number in range(self.plan.alone)]
 
     async def _alone_ports(self) -> None:
         """One http and one tcp target, two modules at a time: each leaves the machine idle while it waits."""
@@ -227,7 +218,7 @@ class Benchmark:
         figures: dict[str, list[tuple[float, float]]] = {"wall": [], "cpu": [], "inside": [], "waited": [], "overshoot": []}
         for _number in range(self.plan.pairs):
             pair: dict[str, list[float]] = {name: [] for name in figures}
-            ready = 0.5 + self._random.uniform(0.5, 2.0)
+            ready = self._random.uniform(1.0, 2.5)
             for count in (1, 100):
                 targets = Ports("http", count)
                 run, _overshoot, _elapsed = await self._sample(targets, 0)
@@ -263,16 +254,16 @@ def machine() -> dict[str, Any]:
     memory = lines("/proc/meminfo", "MemTotal")[0]
     model = [*lines("/proc/cpuinfo", "model name"), platform.machine()][0]
     return {
-        "cores": len(os.sched_getaffinity(0)), "processor": model, "memory_gib": round(int(memory.split()[0]) / 2**20),
+        "cores": len(os.sched_getaffinity(0)), "niceness": os.nice(0), "processor": model,
+        "memory_gib": round(int(memory.split()[0]) / 2**20),
         "kernel": platform.release(), "python": platform.python_version(), "ansible_core": told("ansible", "--version").splitlines()[0],
         "engine": told("docker", "version", "--format", "{{.Server.Version}}"), "compose": told("docker", "compose", "version", "--short"),
         "containers_of_others": len(told("docker", "ps", "--quiet").split()),
     }
 
 
-@asynccontextmanager
-async def busy(found: dict[str, Any]) -> AsyncIterator[None]:
-    """How busy the machine is: of itself for five seconds before, and the load average before and after."""
+async def busy() -> int:
+    """How busy the machine is of itself, in percent of all cores."""
 
     def ticks() -> tuple[int, int]:
         fields = [int(field) for field in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
@@ -281,46 +272,38 @@ async def busy(found: dict[str, Any]) -> AsyncIterator[None]:
     before = ticks()
     await asyncio.sleep(5)
     total, idle = (now - then for now, then in zip(ticks(), before, strict=True))
-    found.update(busy_before_percent=round(100 * (1 - idle / total)), load_before=load())
-    began = time.monotonic()
-    yield
-    found.update(load_after=load(), took_minutes=round((time.monotonic() - began) / 60, 1))
+    return round(100 * (1 - idle / total))
 
 
-def markdown(benchmark: Benchmark, about: dict[str, Any], plot: str) -> str:
-    facts = [f"- {name.replace('_', ' ')}: {value}" for name, value in about.items()]
-    lines = ["# wait_healthy and its peers", "", *facts, "", f"![overshoot]({plot})", ""]
-    lines += ["## Promises", "", "| promise | wanted | found | |", "| --- | --- | --- | --- |"]
-    lines += [markdown_row([one.what, one.wanted, one.found, "kept" if one.holds else "**not kept**"]) for one in benchmark.promises]
-    lines += ["", "## The module alone", "", "| what | samples | median | 95th percentile |", "| --- | ---: | ---: | ---: |"]
-    for name, one in benchmark.alone.items():
-        lines.append(markdown_row([name, len(one["samples"]), seconds(one["median"]), seconds(one["p95"])]))
-    for kind, figure, title in (
-        ("http", "overshoot", "HTTP: from the last target's 200 to the task's end"),
-        ("tcp", "overshoot", "TCP: from the last port's opening to the task's end"),
-        ("docker", "overshoot", "Containers: from the last application's readiness to the task's end"),
-        ("docker", "after_event", "Containers: from Docker's last health event to the task's end"),
-    ):
-        for count in COUNTS:
-            rows = table(benchmark.cells, kind, count, figure)
-            if len(rows) > 2:
-                lines += ["", f"## {title}, {count} {'check' if count == 1 else 'checks'}", "", *rows]
-    return "\n".join([*lines, ""])
-
-
-async def measure(plan: Plan, output: pathlib.Path) -> Benchmark:
-    benchmark = Benchmark(plan)
-    about = machine()
-    async with busy(about):
-        await benchmark.run()
-    about["load_during"] = {"median": statistics.median(benchmark.loads), "highest": max(benchmark.loads)}
+def write(output: pathlib.Path, benchmark: Benchmark, about: dict[str, Any]) -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / "wait_healthy.svg").write_text(svg(benchmark.cells))
-    (output / "wait_healthy.md").write_text(markdown(benchmark, about, "wait_healthy.svg"))
+    (output / "wait_healthy.md").write_text(markdown(benchmark.cells, benchmark.promises, benchmark.alone, about, "wait_healthy.svg"))
     document = {"machine": about, "promises": [one._asdict() for one in benchmark.promises], "alone": benchmark.alone,
                 "cells": [cell._asdict() for cell in benchmark.cells]}
     (output / "wait_healthy.json").write_text(json.dumps(document, indent=1) + "\n")
-    return benchmark
+
+
+async def measure(plan: Plan, output: pathlib.Path) -> tuple[Benchmark, bool]:
+    """The benchmark, and whether it came to its end: a signal ends it early, and what was measured by then is kept."""
+
+    def save(benchmark: Benchmark, complete: bool = False) -> None:
+        about.update(complete=complete, minutes=round((time.monotonic() - began) / 60, 1), load_after=load(),
+                     load_during={"median": statistics.median(benchmark.loads), "highest": max(benchmark.loads)})
+        write(output, benchmark, about)
+
+    about = {**machine(), "busy_before_percent": await busy(), "load_before": load()}
+    began = time.monotonic()
+    benchmark = Benchmark(plan, save)
+    running = asyncio.ensure_future(benchmark.run())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    await asyncio.wait([running])
+    if running.cancelled():
+        return benchmark, False
+    running.result()
+    save(benchmark, True)
+    return benchmark, True
 
 
 def main() -> int:
@@ -328,7 +311,10 @@ def main() -> int:
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / ".build" / "benchmarks", help="directory for the .md, .json and .svg")
     parser.add_argument("--quick", action="store_true", help="two minutes, too few samples to judge a promise: never fails for one")
     options = parser.parse_args()
-    benchmark = asyncio.run(measure(QUICK if options.quick else FULL, options.output))
+    benchmark, complete = asyncio.run(measure(QUICK if options.quick else FULL, options.output))
+    if not complete:
+        print(f"interrupted; what was measured is in {options.output}", file=sys.stderr)
+        return 1
     print((options.output / "wait_healthy.md").read_text())
     broken = [one for one in benchmark.promises if not one.holds]
     for one in broken:
