@@ -6,8 +6,8 @@ import pathlib
 import stat
 import subprocess
 import threading
-from xml.etree import ElementTree
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from xml.etree import ElementTree
 
 import pytest
 import yaml
