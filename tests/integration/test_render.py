@@ -14,6 +14,7 @@ from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 DISCORD = "https://discord.example/api/webhooks/1/hush"
+RECEIVERS = ["monitoring_discord_url", "monitoring_smtp_password", "monitoring_webhook_url"]
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
 GROUPS = ("infra", "mlflow", "regmodel", "airflow", "airflow_worker", "monitoring")
 ONE = {"hosts": {"one": LOCAL}, "children": {group: {"hosts": {"one": {}}} for group in GROUPS},
@@ -24,7 +25,9 @@ THREE = {
     "children": {"infra": {"hosts": {"h1": {}}}, "airflow": {"hosts": {"h1": {}}}, "mlflow": {"hosts": {"h2": {}}, "vars": {}},
                  "regmodel": {"hosts": {"h2": {}}}, "airflow_worker": {"hosts": {"h2": {"airflow_worker_queues": ["default", "gpu"]}, "h3": {}}},
                  "monitoring": {"hosts": {"h2": {}}}},
-    "vars": {"infra_postgres_port": 15432, "with_monitoring": "true", "monitoring_discord_webhook_url": DISCORD},
+    "vars": {"infra_postgres_port": 15432, "with_monitoring": "true", "monitoring_discord_webhook_url": DISCORD,
+             "monitoring_webhook_url": "https://hook.example/hush", "monitoring_email_to": "team@example.org", "monitoring_smtp_smarthost": "mail:25",
+             "monitoring_smtp_username": "team", "monitoring_smtp_password": "hush"},
 }
 
 
@@ -205,10 +208,12 @@ def test_off_loopback_prometheus_and_alertmanager_want_a_password(three):
     assert all(port.startswith("10.0.0.2:") for port in services(three, "h2")["prometheus"]["ports"])
 
 
-def test_the_webhook_stands_in_its_secret_file_only(three):
+def test_what_receivers_are_reached_by_stands_in_secret_files_only(three):
     holders = [path for path in three.rglob("*") if path.is_file() and "hush" in path.read_text(errors="replace")]
-    assert sorted(path.name for path in holders if path.name != "hosts.yml") == ["monitoring_discord_url"]
-    assert "monitoring_discord_url" in services(three, "h2")["alertmanager"]["secrets"]
+    assert sorted(path.name for path in holders if path.name != "hosts.yml") == RECEIVERS
+    assert set(RECEIVERS) < set(services(three, "h2")["alertmanager"]["secrets"])
+    team = yaml.safe_load((three / "h2/monitoring/alertmanager/alertmanager.yml").read_text())["receivers"][1]
+    assert sorted(team) == ["discord_configs", "email_configs", "name", "webhook_configs"]
 
 
 def test_rules_and_targets_recreate_nothing(one):
