@@ -11,6 +11,7 @@ import secrets as random
 from difflib import get_close_matches
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.mlops.stack.plugins.plugin_utils._given_files import given_file_problems
 
 # Products of which one version (for PostgreSQL, a major) cannot read the data of another (postgresql.org, "Upgrading a Cluster").
 UNREADABLE = ("postgres",)
@@ -91,9 +92,14 @@ class ActionModule(ActionBase):
         remembered = result.pop("remembered")
         wanted_secrets, versions = args.get("secrets") or {}, args.get("versions") or {}
         result["problems"] += variable_problems(args.get("choices") or [])
-        result["problems"] += file_problems(args.get("files") or [])
         result["problems"] += group_problems(args.get("groups") or [])
         result["problems"] += shared_ports(args.get("ports") or [])
+        result["controller_problems"] = list(file_problems(args.get("files") or []))
+        if args.get("given_files"):
+            problems, warnings = given_file_problems(args["given_files"], self._read)
+            result["controller_problems"] += problems
+            for warning in warnings:  # the same of every host is shown once
+                self._display.warning(warning)
         if result["data"]:
             result["problems"] += data_problems(remembered, wanted_secrets, versions, args.get("allow_migration"))
         # A host without data starts afresh; one with data keeps what other runs remembered of parts that this one leaves out.
@@ -105,3 +111,7 @@ class ActionModule(ActionBase):
             "versions": {**base.get("versions", {}), **versions},
         }
         return result
+
+    def _read(self, path):
+        """A file's bytes, decrypted where Ansible Vault encrypted it."""
+        return bytes(self._loader._get_file_contents(path)[0])

@@ -101,8 +101,13 @@ def given(names, dotenv, hostvars, groups, inventory_hostname):
 
 
 def problems(hosts, hostvars, result):
-    """All problems that the registered variable named result holds on the hosts, as lines "- host: problem"."""
-    return ["- %s: %s" % (host, problem) for host in hosts for problem in (hostvars[host].get(result) or {}).get("problems", [])]
+    """All problems that the registered variable named result holds on the hosts, as lines "- host: problem".
+
+    Those of the controller, which every host that uses the same files finds, stand first and once.
+    """
+    found = [(host, hostvars[host].get(result) or {}) for host in hosts]
+    shared = {"- controller: %s" % problem: None for host, what in found for problem in what.get("controller_problems", [])}
+    return list(shared) + ["- %s: %s" % (host, problem) for host, what in found for problem in what.get("problems", [])]
 
 
 class FilterModule:

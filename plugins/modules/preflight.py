@@ -45,6 +45,13 @@ options:
     type: list
     elements: dict
     default: []
+  given_files:
+    description:
+      - Files that the team brings, on the controller, as C(dotenv) (path), C(environments) and C(keys) (lists of paths), the tables C(names),
+        C(unused) and C(taken) of what the first may hold, and C(given), which the filter P(mlops.stack.given#filter) returns.
+      - What is missing is left out. Nothing of a file's content is ever told but names.
+    type: dict
+    default: {}
   groups:
     description: Inventory groups with too few or too many hosts, as C(name), C(hosts) and C(at_most). Used on the controller.
     type: list
@@ -71,6 +78,11 @@ EXAMPLES = r"""
 RETURN = r"""
 problems:
   description: Each problem with what was found, what was wanted and what to do.
+  returned: always
+  type: list
+  elements: str
+controller_problems:
+  description: The same of the controller's files, equal for all hosts that use the same; made by the action plugin.
   returned: always
   type: list
   elements: str
@@ -162,6 +174,7 @@ def main():
             "min_free_mib": {"type": "int", "default": 0},
             "choices": {"type": "list", "elements": "dict", "default": []},
             "files": {"type": "list", "elements": "dict", "default": []},
+            "given_files": {"type": "dict", "default": {}, "no_log": True},
             "groups": {"type": "list", "elements": "dict", "default": []},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "versions": {"type": "dict", "default": {}},

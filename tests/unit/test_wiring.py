@@ -50,6 +50,11 @@ def test_problems_of_all_hosts_are_one_list():
     assert wiring.problems(["a", "b", "c"], hostvars, "found") == ["- a: x", "- a: y"]
 
 
+def test_a_problem_of_the_controller_is_told_once():
+    hostvars = {"a": {"found": {"problems": ["x"], "controller_problems": ["file"]}}, "b": {"found": {"problems": [], "controller_problems": ["file"]}}}
+    assert wiring.problems(["a", "b"], hostvars, "found") == ["- controller: file", "- a: x"]
+
+
 def test_targets_are_the_parts_of_every_host():
     services = {"postgres": POSTGRES, "node": {"group": "all", "service": "node-exporter", "port": 9100, "variable": "node_port"}}
     groups = {"infra": [], "all": ["a", "b", "c"]}
