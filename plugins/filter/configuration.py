@@ -42,7 +42,7 @@ def configuration(names, given, variables, public, generated):
             rows.append((row["variable"], "set" if secret else row["default"], "default"))
         else:
             rows.append((row["variable"], "generated", "generated"))
-    told = {row[0] for row in rows}
+    told = {row[0] for row in rows} | {row["generated"] for row in names.values() if "generated" in row}
     rows += [(name, _shown(name, variables[name]), "variable") for name in sorted(set(public) - told) if name in variables]
     rows += [("mlops_secrets." + name, "generated", "generated") for name in sorted(set(generated) - told)]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]

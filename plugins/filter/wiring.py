@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from ansible.errors import AnsibleFilterError
 
 
@@ -90,9 +92,10 @@ def given(names, dotenv, hostvars, groups, inventory_hostname):
     that the host that makes a database and the one that uses it agree. dotenv: dict of str to str. An empty value is not given.
     """
     found = {}
+    look = functools.cache(lambda host: hostvars[host])  # each look gathers all of the host's variables
     for name, row in names.items():
-        hosts = [inventory_hostname] + [host for host in groups.get(row["group"]) or [] if host != inventory_hostname]
-        values = [value for value in (hostvars[host].get(row["variable"]) for host in hosts) if value not in (None, "")]
+        hosts = dict.fromkeys([inventory_hostname, *(groups.get(row["group"]) or [])])
+        values = [value for value in (look(host).get(row["variable"]) for host in hosts) if value not in (None, "")]
         if values:
             found[name] = {"value": values[0], "source": "variable"}
         elif dotenv.get(name):
