@@ -104,11 +104,25 @@ def test_an_encrypted_environment_file_counts(stack):
     (stack / "password").write_text("a password")
     vault = ["--vault-password-file", str(stack / "password")]
     subprocess.run(["ansible-vault", "encrypt", *vault, str(path)], check=True, capture_output=True)
-    status, said = play(stack, "show-config.yml", "--limit", "one", *vault)
+    # A variable's name may say nothing of a secret; that it is encrypted does.
+    variable = subprocess.run(["ansible-vault", "encrypt_string", *vault, "--name", "mlflow_memory", HUSH], check=True, capture_output=True, text=True)
+    (stack / "variables.yml").write_text(variable.stdout)
+    status, said = play(stack, "show-config.yml", "--limit", "one", *vault, "-e", "@%s" % (stack / "variables.yml"))
     assert status == 0 and HUSH not in said, said
-    assert ["mlflow_db_user", "fred", ".env"] in [line.strip(' ",').split() for line in said.splitlines()]
+    lines = [line.strip(' ",').split() for line in said.splitlines()]
+    assert ["mlflow_db_user", "fred", ".env"] in lines and ["mlflow_memory", "set", "variable"] in lines
     status, said = play(stack, "preflight.yml")
     assert status != 0 and "%s: cannot be decrypted; give the password" % path in said
+
+
+def test_a_variable_of_the_host_that_has_the_part_holds_on_the_others(stack):
+    put(stack, ".env", "MLFLOW_DB_NAME=models\n")
+    inventory = yaml.safe_load((stack / "hosts.yml").read_text())
+    inventory["all"]["children"]["mlflow"]["vars"] = {"mlflow_db_name": "runs"}
+    (stack / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    status, said = play(stack, "show-config.yml", "--limit", "two")
+    assert status == 0, said
+    assert ["mlflow_db_name", "runs", "variable"] in [line.strip(' ",').split() for line in said.splitlines()]
 
 
 def test_what_holds_is_shown_with_its_source_and_without_secrets(stack):
