@@ -1,5 +1,6 @@
 """playbooks/preflight.yml and show-config.yml as a user runs them, against a directory in place of the host's /opt/mlops."""
 
+import json
 import pathlib
 import socket
 import subprocess
@@ -95,7 +96,7 @@ def test_where_nothing_is_wrong_it_says_so_and_changes_nothing(stack):
     before = tree(stack)
     status, said = play(stack, "preflight.yml")
     assert status == 0, said
-    assert said.count("no problems found") == 1
+    assert said.count("no problems found") == 1 and "WARNING" not in said, said
     assert tree(stack) == before
 
 
@@ -139,5 +140,21 @@ def test_what_holds_is_shown_with_its_source_and_without_secrets(stack):
             "airflow_admin_username": ["admin", "default"], "airflow_admin_password": ["set", ".env"],
             "monitoring_grafana_password": ["generated", "generated"], "monitoring_discord_webhook_url": ["set", ".env"],
             "airflow_uid": ["50001", "variable"], "mlflow_environment": ["set", "variable"]}
-    assert HUSH not in said
+    assert HUSH not in said and "WARNING" not in said
+    assert not (stack / "secrets/generated").exists()
+
+
+def test_data_made_with_secrets_that_are_gone_is_told(stack):
+    (stack / "opt").mkdir()
+    digests = dict.fromkeys(("postgres_password", "airflow_fernet_key"), "0" * 32)
+    (stack / "opt/state.json").write_text(json.dumps({"salt": "s", "secrets": digests, "versions": {}}))
+    volume = yaml.safe_load((stack / "hosts.yml").read_text())["all"]["vars"]["mlops_project"] + "-data"
+    subprocess.run(["docker", "volume", "create", "--label", "com.docker.compose.project=" + volume.removesuffix("-data"), volume],
+                   check=True, capture_output=True)
+    try:
+        status, said = play(stack, "preflight.yml", "--limit", "one")
+    finally:
+        subprocess.run(["docker", "volume", "rm", volume], check=True, capture_output=True)
+    assert status != 0
+    assert "- one: the data on this host was made with another airflow_fernet_key and postgres_password; point mlops_secrets_dir" in said
     assert not (stack / "secrets/generated").exists()
