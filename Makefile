@@ -67,7 +67,7 @@ lock: setup ## Bring the images' lock files to the newest versions that their re
 	cd roles/images/files/airflow && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(LOCK) --excludes excludes.txt
 	cd roles/regmodel/files && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(LOCK)
 
-docs: setup ## Write the variable tables of the roles' READMEs
+docs: setup ## Write .env.example, its table, and the variable tables of the roles' READMEs
 	$(VENV)/bin/python docs/generate.py
 
 dashboards: test-setup ## Write Grafana's dashboards and the console pages of Prometheus

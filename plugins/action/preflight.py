@@ -8,13 +8,17 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets as random
+import time
 from difflib import get_close_matches
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.mlops.stack.plugins.plugin_utils._given_files import given_file_problems
 
 # Products of which one version (for PostgreSQL, a major) cannot read the data of another (postgresql.org, "Upgrading a Cluster").
 UNREADABLE = ("postgres",)
-ON_HOST = ("project", "state_path", "ports", "min_free_mib")
+ON_HOST = ("project", "state_path", "ports", "min_free_mib", "min_memory_mib", "min_engine")
+# Seconds that clocks may differ. Airflow's tokens for reading a task's log live 30 s.
+MOST_SKEW = 30
 
 
 def variable_problems(choices):
@@ -42,6 +46,21 @@ def group_problems(groups):
             yield "group %(name)s holds %(hosts)s; its parts run once: keep at most %(at_most)d host in it" % dict(row, hosts=", ".join(row["hosts"]))
         else:
             yield "group %(name)s is empty; add the host that its parts shall run on to it" % row
+
+
+def removed_problems(removed):
+    """Variables that are set and that nothing reads any more, with what to do instead."""
+    for name, instead in removed.items():
+        yield "variable %s is not read any more; %s" % (name, instead)
+
+
+def clock_problem(before, now, after):
+    """Why the host's clock will not do, or None. now: the host's, told between before and after by the controller's; all in seconds."""
+    skew = now - after if now > after else now - before if now < before else 0
+    if abs(skew) <= MOST_SKEW:
+        return None
+    return ("its clock is %d s %s the controller's and may be at most %d s off, or Airflow refuses logs and tokens; "
+            "run a time service (chrony, systemd-timesyncd) on both" % (abs(skew), "ahead of" if skew > 0 else "behind", MOST_SKEW))
 
 
 def shared_ports(ports):
@@ -85,15 +104,23 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         args = self._task.args
+        before = time.time()
         result.update(self._execute_module(module_args={name: args[name] for name in ON_HOST if name in args}, task_vars=task_vars))
         if result.get("failed"):
             return result
+        clock = clock_problem(before, result["now"], time.time())
+        result["problems"] += [clock] if clock else []
         remembered = result.pop("remembered")
         wanted_secrets, versions = args.get("secrets") or {}, args.get("versions") or {}
         result["problems"] += variable_problems(args.get("choices") or [])
-        result["problems"] += file_problems(args.get("files") or [])
         result["problems"] += group_problems(args.get("groups") or [])
         result["problems"] += shared_ports(args.get("ports") or [])
+        result["controller_problems"] = [*file_problems(args.get("files") or []), *removed_problems(args.get("removed") or {})]
+        if args.get("given_files"):
+            problems, warnings = given_file_problems(args["given_files"], self._read)
+            result["controller_problems"] += problems
+            for warning in warnings:  # the same of every host is shown once
+                self._display.warning(warning)
         if result["data"]:
             result["problems"] += data_problems(remembered, wanted_secrets, versions, args.get("allow_migration"))
         # A host without data starts afresh; one with data keeps what other runs remembered of parts that this one leaves out.
@@ -105,3 +132,7 @@ class ActionModule(ActionBase):
             "versions": {**base.get("versions", {}), **versions},
         }
         return result
+
+    def _read(self, path):
+        """A file's bytes, decrypted where Ansible Vault encrypted it."""
+        return bytes(self._loader._get_file_contents(path)[0])

@@ -5,19 +5,10 @@
 
 from __future__ import annotations
 
-import io
 import re
 
 from ansible.errors import AnsibleFilterError
-
-try:
-    from dotenv import dotenv_values
-except ImportError as error:
-    DOTENV_MISSING: ImportError | None = error
-else:
-    DOTENV_MISSING = None
-
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+from ansible_collections.mlops.stack.plugins.plugin_utils._dotenv import NAME, entries
 
 
 def from_dotenv(text):
@@ -25,17 +16,13 @@ def from_dotenv(text):
 
     A byte order mark and CRLF line ends are accepted. A line without "=" has no value and is left out.
     """
-    if DOTENV_MISSING:
-        raise AnsibleFilterError(
-            "from_dotenv needs the Python package python-dotenv on the controller (%s); install it beside ansible-core" % DOTENV_MISSING)
-    values = dotenv_values(stream=io.StringIO(text.lstrip("\ufeff").replace("\r\n", "\n")), interpolate=False)
-    return {name: value for name, value in values.items() if value is not None}
+    return {entry.name: entry.value for entry in entries(text) if entry.name is not None and entry.value is not None}
 
 
 def to_dotenv(variables):
-    """Text of an environment file for Compose's env_file: sorted lines, each value in single quotes so that none is expanded.
+    """Text of an environment file for Compose's env_file: sorted lines, each value in quotes so that none is expanded.
 
-    Compose's parser takes \\' for a quote inside single quotes. Raises on a name that no shell takes and on a line break.
+    Raises on a name that no shell takes and on a line break.
     """
     lines = []
     for name, value in sorted(variables.items()):
@@ -44,8 +31,16 @@ def to_dotenv(variables):
             raise AnsibleFilterError("environment variable %r: a name is letters, digits and _, and does not start with a digit" % name)
         if "\n" in value:
             raise AnsibleFilterError("environment variable %s: its value has a line break, which an environment file cannot hold" % name)
-        lines.append("%s='%s'\n" % (name, value.replace("'", "\\'")))
+        lines.append("%s=%s\n" % (name, _quoted(value)))
     return "".join(lines)
+
+
+def _quoted(value):
+    """A value as Compose reads it back. In single quotes \\' is a quote and every other backslash itself, so that one cannot stand
+    before a quote there; in double quotes \\ takes the meaning of \\, " and $. python-dotenv differs in one case: it keeps \\$."""
+    if re.search(r"\\(?=[\\']|\Z)", value):
+        return '"%s"' % re.sub(r'([\\"$])', r"\\\1", value)
+    return "'%s'" % value.replace("'", "\\'")
 
 
 def backslashed(text, characters):

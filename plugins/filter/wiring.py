@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from ansible.errors import AnsibleFilterError
 
 
@@ -83,9 +85,32 @@ def named_files(names, variables):
     return [{"name": name, "path": variables[name]} for name in names if variables.get(name)]
 
 
+def given(names, dotenv, hostvars, groups, inventory_hostname):
+    """What the user gives of names: {name: {"value", "source": "variable" or ".env"}}; those that are not given are left out.
+
+    names: name in .env -> dict with variable and group. A variable counts where this host sets it, or else a host of the group, so
+    that the host that makes a database and the one that uses it agree. dotenv: dict of str to str. An empty value is not given.
+    """
+    found = {}
+    look = functools.cache(lambda host: hostvars[host])  # each look gathers all of the host's variables
+    for name, row in names.items():
+        hosts = dict.fromkeys([inventory_hostname, *(groups.get(row["group"]) or [])])
+        values = [value for value in (look(host).get(row["variable"]) for host in hosts) if value not in (None, "")]
+        if values:
+            found[name] = {"value": values[0], "source": "variable"}
+        elif dotenv.get(name):
+            found[name] = {"value": dotenv[name], "source": ".env"}
+    return found
+
+
 def problems(hosts, hostvars, result):
-    """All problems that the registered variable named result holds on the hosts, as lines "- host: problem"."""
-    return ["- %s: %s" % (host, problem) for host in hosts for problem in (hostvars[host].get(result) or {}).get("problems", [])]
+    """All problems that the registered variable named result holds on the hosts, as lines "- host: problem".
+
+    Those of the controller, which every host that uses the same files finds, stand first and once.
+    """
+    found = [(host, hostvars[host].get(result) or {}) for host in hosts]
+    shared = {"- controller: %s" % problem: None for host, what in found for problem in what.get("controller_problems", [])}
+    return list(shared) + ["- %s: %s" % (host, problem) for host, what in found for problem in what.get("problems", [])]
 
 
 class FilterModule:
@@ -95,4 +120,4 @@ class FilterModule:
         return {"endpoint": endpoint, "roles_of": roles_of, "secret_file": secret_file, "secret_files": secret_files,
                 "scrape_targets": scrape_targets,
                 "group_sizes": group_sizes, "published_ports": published_ports,
-                "named_files": named_files, "problems": problems}
+                "named_files": named_files, "given": given, "problems": problems}

@@ -2,7 +2,7 @@
 # Copyright (c) mlops.stack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The managed host's half of preflight: ports, space, and what the host remembers of its data."""
+"""The managed host's half of preflight: ports, space, memory, Engine, and what the host remembers of its data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ short_description: Find every problem of a host before anything is changed
 version_added: 0.1.0
 author: mlops.stack maintainers (@mlops-stack)
 description:
-  - Looks at ports, disk space, files, and at whether the given secrets and versions fit the data that the host holds.
+  - Looks at ports, disk space, memory, the Engine, the clock, files, and at whether the given secrets and versions fit the data that the host holds.
   - Returns all problems in one list and changes nothing; it fails only when it cannot look.
 attributes:
   check_mode: {support: full, description: Always looks only.}
@@ -35,6 +35,14 @@ options:
     description: Free space wanted where the Engine keeps its data, in MiB; at most 1024 on a host that holds the stack already.
     type: int
     default: 0
+  min_memory_mib:
+    description: Memory that the roles of this host need, in MiB; 0 checks nothing.
+    type: int
+    default: 0
+  min_engine:
+    description: Oldest Docker Engine that will do, such as C(20.10.10); compared where one runs. Empty checks nothing.
+    type: str
+    default: ""
   choices:
     description: Variables with a closed set of values, as C(name), C(value) and C(choices). Used on the controller.
     type: list
@@ -45,6 +53,17 @@ options:
     type: list
     elements: dict
     default: []
+  given_files:
+    description:
+      - Files that the team brings, on the controller, as C(dotenv) (path), C(environments) and C(keys) (lists of paths), the tables C(names),
+        C(unused) and C(taken) of what the first may hold, and C(given), which the filter P(mlops.stack.given#filter) returns.
+      - What is missing is left out. Nothing of a file's content is ever told but names.
+    type: dict
+    default: {}
+  removed:
+    description: Variables that are set and are not read any more, each with what to do instead. Used on the controller.
+    type: dict
+    default: {}
   groups:
     description: Inventory groups with too few or too many hosts, as C(name), C(hosts) and C(at_most). Used on the controller.
     type: list
@@ -74,17 +93,25 @@ problems:
   returned: always
   type: list
   elements: str
+controller_problems:
+  description: The same of the controller's files, equal for all hosts that use the same; made by the action plugin.
+  returned: always
+  type: list
+  elements: str
 state:
   description: What to write to O(state_path) once the run goes on; made by the action plugin.
   returned: always
   type: dict
+now: {description: The host's clock in seconds since the epoch; the action plugin compares it with the controller's., returned: always, type: float}
 data: {description: Whether the host holds data of this project., returned: always, type: bool}
 """
 
 import errno
 import json
 import os
+import re
 import socket
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -121,6 +148,27 @@ def free_mib(path):
         path = os.path.dirname(path)
     stat = os.statvfs(path)
     return stat.f_bavail * stat.f_frsize // 1048576, path
+
+
+def memory_mib(meminfo):
+    """The host's memory in MiB, from the text of /proc/meminfo."""
+    kib = dict(line.split(":", 1) for line in meminfo.splitlines())["MemTotal"].split()[0]
+    return int(kib) // 1024
+
+
+def memory_problem(have, need):
+    """Why the memory (MiB) will not do, or None."""
+    if have >= need:
+        return None
+    return "the host has %d MiB of memory and its roles need %d; give it more, move a role to another host, or set mlops_min_memory_mib" % (have, need)
+
+
+def engine_problem(version, oldest):
+    """Why the Engine that runs will not do, or None. version: as docker version tells it, such as 20.10.24+dfsg1."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    if not oldest or not found or [int(part) for part in found.group().split(".")] >= [int(part) for part in oldest.split(".")]:
+        return None
+    return "Docker Engine %s runs here and %s or later is needed; upgrade it (an Engine that runs is never replaced)" % (version, oldest)
 
 
 class Host:
@@ -160,8 +208,12 @@ def main():
                 "port": {"type": "int", "required": True},
             }},
             "min_free_mib": {"type": "int", "default": 0},
+            "min_memory_mib": {"type": "int", "default": 0},
+            "min_engine": {"type": "str", "default": ""},
             "choices": {"type": "list", "elements": "dict", "default": []},
             "files": {"type": "list", "elements": "dict", "default": []},
+            "given_files": {"type": "dict", "default": {}, "no_log": True},
+            "removed": {"type": "dict", "default": {}},
             "groups": {"type": "list", "elements": "dict", "default": []},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "versions": {"type": "dict", "default": {}},
@@ -184,7 +236,11 @@ def main():
     need = min(wanted["min_free_mib"], SETTLED) if data else wanted["min_free_mib"]
     if free < need:
         problems.append("%d MiB are free in %s and %d are needed; make room (docker system prune) or set mlops_min_free_mib" % (free, where, need))
-    module.exit_json(changed=False, problems=problems, remembered=remembered, data=data)
+    with open("/proc/meminfo", encoding="ascii") as handle:
+        memory = memory_problem(memory_mib(handle.read()), wanted["min_memory_mib"])
+    engine = engine_problem((host.docker("version", "--format", "{{.Server.Version}}") or "").strip(), wanted["min_engine"])
+    problems += [problem for problem in (memory, engine) if problem]
+    module.exit_json(changed=False, problems=problems, now=time.time(), remembered=remembered, data=data)
 
 
 if __name__ == "__main__":

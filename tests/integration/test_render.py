@@ -154,6 +154,18 @@ def test_a_database_on_the_same_host_stops_last(one, three):
     assert services(three, "h3")["airflow-worker"]["depends_on"] == []
 
 
+def test_what_is_given_is_not_made_up(tmp_path):
+    (tmp_path / "secrets").mkdir(mode=0o700)
+    (tmp_path / "secrets/.env").write_text("MLFLOW_DB_PASSWORD=from-the-file\nGF_SECURITY_ADMIN_PASSWORD=x\nMLFLOW_DB_NAME=models\nMLFLOW_DB_USER=fred\n")
+    inventory = {**ONE, "vars": {"mlflow_db_user": "anna"}}
+    assert render(tmp_path, inventory).returncode == 0
+    assert env(tmp_path, "one/mlflow/mlflow.env")["MLFLOW_BACKEND_STORE_URI"] == "postgresql+psycopg://anna@postgres-airflow:5432/models"
+    holders = [path.name for path in (tmp_path / "one").rglob("*") if path.is_file() and "from-the-file" in path.read_text(errors="replace")]
+    assert holders == ["mlflow_pgpass"]
+    made = {path.name for path in (tmp_path / "secrets/generated").iterdir()}
+    assert "postgres_password" in made and not made & {"mlflow_db_password", "grafana_admin_password"}
+
+
 def test_a_missing_group_names_the_variable_to_set(tmp_path):
     inventory = {"hosts": {"one": LOCAL}, "children": {"mlflow": {"hosts": {"one": {}}}}}
     done = render(tmp_path, inventory)

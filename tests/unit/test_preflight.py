@@ -78,3 +78,28 @@ def test_a_version_that_migrates_data_is_refused(have, want, allow, refused):
 def test_another_postgresql_major_is_refused_whatever_is_allowed():
     found = list(controller.data_problems(remembered({}, {"postgres": "17"}), {}, {"postgres": "18"}, True))
     assert len(found) == 1 and "postgres 17 holds data here and 18 is wanted, which cannot read it" in found[0]
+
+
+def test_memory_is_what_the_kernel_says():
+    assert host.memory_mib("MemTotal:        4023216 kB\nHugePages_Total:       0\nMemFree: 1 kB\n") == 3928
+    assert host.memory_problem(3928, 3328) is None
+    assert "the host has 2048 MiB of memory and its roles need 3712" in host.memory_problem(2048, 3712)
+
+
+@pytest.mark.parametrize("version, fits", [
+    ("20.10.24+dfsg1", True), ("20.10.10", True), ("20.10.9", False), ("26.1.5", True), ("27.0", True), ("100.0.1", True),
+    ("19.03.15", False), ("20.9", False), ("9.0", False), ("", True), ("dev", True)])
+def test_an_engine_below_the_oldest_is_told(version, fits):
+    found = host.engine_problem(version, "20.10.10")
+    assert found is None if fits else "Docker Engine %s runs here and 20.10.10 or later is needed" % version in found
+
+
+@pytest.mark.parametrize("now, skew", [
+    (100.0, None), (70.1, None), (134.9, None), (69.0, "31 s behind"), (137.0, "32 s ahead of"), (3700.0, "3595 s ahead of")])
+def test_a_clock_is_compared_with_the_controllers_before_and_after(now, skew):
+    found = controller.clock_problem(100.0, now, 105.0)
+    assert found is None if skew is None else "its clock is %s the controller's" % skew in found
+
+
+def test_a_removed_variable_names_what_to_do():
+    assert list(controller.removed_problems({"mlops_old": "set mlops_new"})) == ["variable mlops_old is not read any more; set mlops_new"]

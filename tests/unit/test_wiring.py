@@ -50,6 +50,11 @@ def test_problems_of_all_hosts_are_one_list():
     assert wiring.problems(["a", "b", "c"], hostvars, "found") == ["- a: x", "- a: y"]
 
 
+def test_a_problem_of_the_controller_is_told_once():
+    hostvars = {"a": {"found": {"problems": ["x"], "controller_problems": ["file"]}}, "b": {"found": {"problems": [], "controller_problems": ["file"]}}}
+    assert wiring.problems(["a", "b"], hostvars, "found") == ["- controller: file", "- a: x"]
+
+
 def test_targets_are_the_parts_of_every_host():
     services = {"postgres": POSTGRES, "node": {"group": "all", "service": "node-exporter", "port": 9100, "variable": "node_port"}}
     groups = {"infra": [], "all": ["a", "b", "c"]}
@@ -68,3 +73,18 @@ def test_groups_that_are_too_small_or_too_large_are_told():
 
 def test_secret_files_keep_who_reads_them():
     assert wiring.secret_files({"key": [999, "k"]}) == {"key": {"content": "k", "uid": 999}}
+
+
+NAMES = {"MLFLOW_DB_USER": {"variable": "mlflow_db_user", "group": "mlflow"}}
+
+
+@pytest.mark.parametrize("dotenv, hostvars, expected", [
+    ({"MLFLOW_DB_USER": "file"}, {"a": {"mlflow_db_user": "here"}, "b": {"mlflow_db_user": "there"}}, {"value": "here", "source": "variable"}),
+    # The host with the database learns what the host with MLflow is told.
+    ({"MLFLOW_DB_USER": "file"}, {"a": {}, "b": {"mlflow_db_user": "there"}}, {"value": "there", "source": "variable"}),
+    ({"MLFLOW_DB_USER": "file"}, {"a": {}, "b": {}}, {"value": "file", "source": ".env"}),
+    ({"MLFLOW_DB_USER": ""}, {"a": {}, "b": {"mlflow_db_user": ""}}, None),
+    ({"OTHER": "x"}, {"a": {}, "b": {}}, None),
+])
+def test_a_variable_wins_over_the_environment_file(dotenv, hostvars, expected):
+    assert wiring.given(NAMES, dotenv, hostvars, THREE, "a").get("MLFLOW_DB_USER") == expected

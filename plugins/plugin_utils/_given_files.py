@@ -1,0 +1,120 @@
+# Copyright (c) mlops.stack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files that a team brings: .env, environments of services, and keys of service accounts. No message holds what a file says."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible_collections.mlops.stack.plugins.plugin_utils._dotenv import (
+    entries,
+    name_problems,
+    syntax_problems,
+    value_problems,
+    variable_problems,
+)
+
+PEM = "-----BEGIN PRIVATE KEY-----\n"
+
+
+class Unreadable(Exception):
+    """The file cannot be read; the text says why and what to do."""
+
+
+def text_of(path: str, read: Callable[[str], bytes]) -> str:
+    """The file as text. Raises Unreadable.
+
+    read: returns the bytes of a file, decrypted where Ansible Vault encrypted it, and raises AnsibleError where it cannot.
+    """
+    if not os.path.isfile(path):
+        raise Unreadable("%s: is not a file; put a file there, or remove it" % path)
+    if not os.access(path, os.R_OK):
+        raise Unreadable("%s: this user may not read it; chown it to the user that runs Ansible" % path)
+    try:
+        content = read(path)
+    except AnsibleError:
+        raise Unreadable("%s: cannot be decrypted; give the password that Ansible Vault encrypted it with (--ask-vault-pass, "
+                         "--vault-password-file)" % path) from None
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise Unreadable("%s, line %d: byte %d of the file is not UTF-8; save the file as UTF-8"
+                         % (path, content[:error.start].count(b"\n") + 1, error.start + 1)) from None
+
+
+def mode_problems(path: str) -> Iterator[str]:
+    """A file that users other than its owner and group may read or change."""
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    if mode & 0o006:
+        yield "%s: its mode is %04o, so that every user of the controller can %s it; chmod 600 %s" % (
+            path, mode, "change" if mode & 0o002 else "read", path)
+
+
+def key_problems(path: str, text: str, project: str | None) -> Iterator[str]:
+    """What keeps a file from being the key of a service account, or of one in the wanted project."""
+    fix = "download the JSON key of the service account again"
+    try:
+        key = json.loads(text.lstrip("\ufeff"))
+    except json.JSONDecodeError as error:
+        yield "%s, line %d, column %d: is not JSON from there on; %s" % (path, error.lineno, error.colno, fix)
+        return
+    if not isinstance(key, dict):
+        yield "%s: is a JSON %s where an object is wanted; %s" % (path, type(key).__name__, fix)
+        return
+    if key.get("type") != "service_account":
+        yield "%s: its type is not service_account; %s" % (path, fix)
+        return
+    for name in ("project_id", "private_key", "client_email"):
+        if not isinstance(key.get(name), str) or not key[name]:
+            yield "%s: %s is missing; %s" % (path, name, fix)
+    private, email, found = key.get("private_key"), key.get("client_email"), key.get("project_id")
+    if isinstance(private, str) and private:
+        if "\\n" in private:
+            yield "%s: private_key has \\n as two characters where line breaks are wanted, as after quoting it twice; %s" % (path, fix)
+        elif not private.startswith(PEM) or "-----END PRIVATE KEY-----" not in private:
+            yield "%s: private_key is not a whole PEM block (-----BEGIN PRIVATE KEY----- to -----END PRIVATE KEY-----); %s" % (path, fix)
+    if isinstance(email, str) and email and "@" not in email:
+        yield "%s: client_email is not an e-mail address; %s" % (path, fix)
+    if project and isinstance(found, str) and found and found != project:
+        yield ("%s: its project_id is %s and MLFLOW_INSTANCE_CONNECTION is in the project %s; use a key of that project, "
+               "or correct MLFLOW_INSTANCE_CONNECTION" % (path, found, project))
+
+
+def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) -> tuple[list[str], list[str]]:
+    """(problems, warnings) of the team's files, each of which may be missing.
+
+    files: dotenv (path), environments and keys (lists of paths), names, unused and taken (the tables of .env), and given (what the
+    filter of that name returns).
+    """
+    problems, warnings = [], []
+
+    def texts(paths: list[str]) -> Iterator[tuple[str, str]]:
+        for path in paths:
+            if not os.path.lexists(path):
+                continue
+            try:
+                text = text_of(path, read)
+            except Unreadable as error:
+                problems.append(str(error))
+                continue
+            problems.extend(mode_problems(path))
+            yield path, text
+
+    for path, text in texts([files["dotenv"]]):
+        found = list(entries(text))
+        misspelt, unknown = name_problems(path, found, files["names"], files["unused"])
+        problems += [*syntax_problems(path, found), *misspelt, *value_problems(path, found, files["names"], files["taken"])]
+        warnings += unknown
+    for path, text in texts(files["environments"]):
+        problems += syntax_problems(path, list(entries(text)))
+    instance = str(files["given"].get("MLFLOW_INSTANCE_CONNECTION", {}).get("value", ""))
+    for path, text in texts(files["keys"]):
+        problems += key_problems(path, text, instance.rsplit(":", 2)[0] if instance.count(":") > 1 else None)
+    problems += variable_problems(files["given"], files["names"], files["taken"])
+    return problems, warnings

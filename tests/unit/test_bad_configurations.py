@@ -1,0 +1,190 @@
+"""What a team can bring that is wrong, file by file, each with what preflight must say of it; and that no message tells a value."""
+
+import json
+import pathlib
+import string
+
+import pytest
+import yaml
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import VaultLib, VaultSecret
+from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv, to_dotenv
+from ansible_collections.mlops.stack.plugins.plugin_utils._given_files import given_file_problems
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+TABLES = yaml.safe_load((ROOT / "roles/mlops/vars/main/dotenv.yml").read_text())
+TAKEN = {"MLFLOW_DB_USER": ["postgres", "airflow"], "MLFLOW_DB_NAME": ["postgres", "airflow"]}
+HUSH = "hush-0451"  # stands wherever a secret does
+KEY = {
+    "type": "service_account", "project_id": "my-project", "client_email": "a@my-project.iam.gserviceaccount.com",
+    "private_key": "-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\n" % HUSH}
+
+
+def key(**changes):
+    return json.dumps({name: value for name, value in {**KEY, **changes}.items() if value is not None})
+
+
+def look(directory, given=None, read=None):
+    """(problems, warnings) of the files in a directory."""
+    return given_file_problems({
+        "dotenv": str(directory / ".env"), "environments": [str(directory / "regmodel.env")],
+        "keys": [str(directory / name) for name in ("gcp.json", "mlflow-ui-access.json", "mlflow-trainer.json")],
+        "names": TABLES["__mlops_dotenv_names"], "unused": TABLES["__mlops_dotenv_unused"], "taken": TAKEN, "given": given or {},
+    }, read or (lambda path: pathlib.Path(path).read_bytes()))
+
+
+def put(directory, name, content, mode=0o600):
+    path = directory / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.chmod(mode)
+    return path
+
+
+DOTENV = [
+    ("MLFLOW_DB_PASS=hush-0451", "line 1: MLFLOW_DB_PASS is not a known name; did you mean MLFLOW_DB_PASSWORD?"),
+    ("\n\nMLFLOW_PASSWORD=hush-0451", "line 3: MLFLOW_PASSWORD is not a known name; did you mean MLFLOW_DB_PASSWORD?"),
+    ("mlflow_db_user=x", "did you mean MLFLOW_DB_USER?"),
+    ("MLFLOW_DB_USERNAME=x", "did you mean MLFLOW_DB_USER?"),
+    ("MLFLOW_DATABASE_NAME=x", "did you mean MLFLOW_DB_NAME?"),
+    ("AIRFLOW_WWW_USER_PASSWORD=hush-0451", "did you mean _AIRFLOW_WWW_USER_PASSWORD?"),
+    ("_AIRFLOW_WWW_USER_NAME=x", "did you mean _AIRFLOW_WWW_USER_USERNAME?"),
+    ("DISCORD_WEBHOOK=https://d.example/hush-0451", "did you mean DISCORD_WEBHOOK_URL?"),
+    ("GF_SECURITY_ADMIN_PASSWD=hush-0451", "did you mean GF_SECURITY_ADMIN_PASSWORD?"),
+    ("MLFLOW_INSTANCE_CONECTION=a:b:c", "did you mean MLFLOW_INSTANCE_CONNECTION?"),
+    ("# note\nMLFLOW_DB_PASSWORD='hush-0451", "line 2: cannot be read; a line is NAME=value"),
+    ("MLFLOW_DB_PASSWORD=\"hush-0451\nMLFLOW_DB_USER=x\"", "line 1: the value of MLFLOW_DB_PASSWORD goes on to line 2; close its quote"),
+    ("MLFLOW_DB_PASSWORD='a'hush-0451", "line 1: cannot be read"),
+    ("MLFLOW_DB_PASSWORD hush-0451", "line 1: cannot be read"),
+    ("=hush-0451", "line 1: cannot be read"),
+    ("9LIVES=hush-0451", "line 1: what stands before = is not a name"),
+    ("A-B=hush-0451", "line 1: what stands before = is not a name"),
+    ("MLFLOW_DB_USER", "line 1: MLFLOW_DB_USER has no =; write MLFLOW_DB_USER=value"),
+    ("MLFLOW_DB_PASSWORD=hush-0451\n\nMLFLOW_DB_PASSWORD=hush-0451", "line 3: MLFLOW_DB_PASSWORD stands on line 1 too; keep one of the two"),
+    ("MLFLOW_DB_USER=", "line 1: MLFLOW_DB_USER is empty; give it a value, or remove the line"),
+    ("DISCORD_WEBHOOK_URL=''", "line 1: DISCORD_WEBHOOK_URL is empty"),
+    ("MLFLOW_DB_USER='my user'", "MLFLOW_DB_USER has not the right shape; wanted is a PostgreSQL role"),
+    ("MLFLOW_DB_USER=pg_mlflow", "MLFLOW_DB_USER has not the right shape"),
+    ("MLFLOW_DB_USER=postgres", "MLFLOW_DB_USER is a name that the stack's own PostgreSQL has for something else"),
+    ("MLFLOW_DB_NAME=airflow", "MLFLOW_DB_NAME is a name that the stack's own PostgreSQL has for something else"),
+    ("MLFLOW_DB_NAME=ml/flow", "MLFLOW_DB_NAME has not the right shape; wanted is a PostgreSQL identifier"),
+    ("MLFLOW_DB_NAME=" + "a" * 64, "MLFLOW_DB_NAME has not the right shape"),
+    ("MLFLOW_INSTANCE_CONNECTION=mlflow", "MLFLOW_INSTANCE_CONNECTION has not the right shape; wanted is project:region:instance"),
+    ("MLFLOW_INSTANCE_CONNECTION=my-project:europe-west1", "MLFLOW_INSTANCE_CONNECTION has not the right shape"),
+    ("MLFLOW_INSTANCE_CONNECTION=My_Project:europe-west1:db", "MLFLOW_INSTANCE_CONNECTION has not the right shape"),
+    ("DISCORD_WEBHOOK_URL=http://d.example/hush-0451", "DISCORD_WEBHOOK_URL has not the right shape; wanted is an https URL"),
+    ("DISCORD_WEBHOOK_URL=discord.com/api/webhooks/1/hush-0451", "DISCORD_WEBHOOK_URL has not the right shape"),
+    ('MLFLOW_DB_PASSWORD="hush\\n-0451"', "MLFLOW_DB_PASSWORD has not the right shape; wanted is one line without control characters"),
+    ('_AIRFLOW_WWW_USER_USERNAME="the admin"', "_AIRFLOW_WWW_USER_USERNAME has not the right shape"),
+    (b"MLFLOW_DB_USER=x\nMLFLOW_DB_PASSWORD=hush-0451\xe9\n", "line 2: byte 46 of the file is not UTF-8; save the file as UTF-8"),
+    ("MLFLOW_DB_USER=x\n".encode("utf-16"), "line 1: byte 1 of the file is not UTF-8"),
+]
+KEYS = [
+    ("", "line 1, column 1: is not JSON from there on; download the JSON key"),
+    (key()[:-1], "is not JSON from there on"),
+    ('{\n  "private_key": "hush-0451",,\n}', "line 2, column 30: is not JSON from there on"),
+    (key(private_key=None)[:-1] + ', "private_key": "-----BEGIN\nhush-0451"}', "is not JSON from there on"),
+    ("[]", "is a JSON list where an object is wanted"),
+    (key(type="authorized_user"), "its type is not service_account"),
+    (key(type=None), "its type is not service_account"),
+    (key(project_id=None), "project_id is missing"),
+    (key(project_id=7), "project_id is missing"),
+    (key(private_key=None), "private_key is missing"),
+    (key(client_email=""), "client_email is missing"),
+    (key(client_email="hush-0451"), "client_email is not an e-mail address"),
+    (key(private_key="hush-0451"), "private_key is not a whole PEM block"),
+    (key(private_key=KEY["private_key"][:-10]), "private_key is not a whole PEM block"),
+    (key(private_key=KEY["private_key"].replace("\n", "\\n")), "private_key has \\n as two characters where line breaks are wanted"),
+    (key(private_key=KEY["private_key"].replace("PRIVATE", "RSA PRIVATE")), "private_key is not a whole PEM block"),
+    (key(project_id="other-project"), "its project_id is other-project and MLFLOW_INSTANCE_CONNECTION is in the project my-project"),
+]
+
+
+@pytest.mark.parametrize("content, message", DOTENV)
+def test_of_the_environment_file(tmp_path, content, message):
+    path = put(tmp_path, ".env", content)
+    problems, _warnings = look(tmp_path)
+    assert [problem for problem in problems if message in problem], problems
+    assert all(problem.startswith(str(path)) for problem in problems)
+    assert HUSH not in "".join(problems)
+
+
+@pytest.mark.parametrize("content, message", KEYS)
+def test_of_a_key_file(tmp_path, content, message):
+    path = put(tmp_path, "gcp.json", content)
+    problems, _warnings = look(tmp_path, {"MLFLOW_INSTANCE_CONNECTION": {"value": "my-project:europe-west1:db", "source": ".env"}})
+    assert len(problems) == 1 and message in problems[0] and problems[0].startswith(str(path)), problems
+    assert HUSH not in problems[0]
+
+
+@pytest.mark.parametrize("name, content", [(".env", "MLFLOW_DB_USER=x\n"), ("regmodel.env", "A=1\n"), ("mlflow-trainer.json", key())])
+@pytest.mark.parametrize("mode, word", [(0o644, "read"), (0o606, "change"), (0o640, None)])
+def test_of_a_files_mode(tmp_path, name, content, mode, word):
+    path = put(tmp_path, name, content, mode)
+    expected = ["%s: its mode is %04o, so that every user of the controller can %s it; chmod 600 %s" % (path, mode, word, path)] if word else []
+    assert look(tmp_path) == (expected, [])
+
+
+@pytest.mark.parametrize("name", [".env", "regmodel.env", "mlflow-ui-access.json"])
+def test_of_what_is_no_file(tmp_path, name):
+    (tmp_path / name).mkdir()
+    assert look(tmp_path)[0] == ["%s: is not a file; put a file there, or remove it" % (tmp_path / name)]
+
+
+def test_a_link_to_nowhere(tmp_path):
+    (tmp_path / "gcp.json").symlink_to(tmp_path / "gone")
+    assert "gcp.json: is not a file" in look(tmp_path)[0][0]
+
+
+@pytest.mark.parametrize("content, message", [("A='x", "line 1: cannot be read"), ("A=1\nA=2", "line 2: A stands on line 1 too"), ("B", "line 1: B has no =")])
+def test_of_a_services_environment(tmp_path, content, message):
+    put(tmp_path, "regmodel.env", content)
+    assert message in look(tmp_path)[0][0]
+
+
+def test_a_variable_has_the_same_shape(tmp_path):
+    given = {"MLFLOW_DB_NAME": {"value": "ml flow", "source": "variable"}, "MLFLOW_DB_PASSWORD": {"value": "hush\n0451", "source": "variable"}}
+    problems = look(tmp_path, given)[0]
+    assert [problem.split(" has")[0] for problem in problems] == ["variable mlflow_db_name", "variable mlflow_db_password"]
+    assert "hush" not in "".join(problems)
+
+
+def test_a_name_like_no_other_is_a_warning(tmp_path):
+    path = put(tmp_path, ".env", "COMPANY=x\nexport _AIRFLOW_WWW_USER_LASTNAME=x\nMLFLOW_DB_HOST=x\n")
+    problems, warnings = look(tmp_path)
+    assert problems == []
+    assert [warning.split(" is not used")[0] for warning in warnings] == [
+        "%s, line %d: %s" % (path, line, name) for line, name in ((1, "COMPANY"), (2, "_AIRFLOW_WWW_USER_LASTNAME"), (3, "MLFLOW_DB_HOST"))]
+
+
+@pytest.mark.parametrize("content", ["\ufeffMLFLOW_DB_USER=x\r\nMLFLOW_DB_PASSWORD='hush 0451'\r\n", "", "# nothing\n", "export MLFLOW_DB_USER = x  # who\n"])
+def test_what_is_right_is_not_a_problem(tmp_path, content):
+    put(tmp_path, ".env", content)
+    for name in ("gcp.json", "mlflow-ui-access.json", "mlflow-trainer.json"):
+        put(tmp_path, name, key())
+    assert look(tmp_path) == ([], [])
+
+
+def test_an_encrypted_file_is_read_with_its_password_and_else_named(tmp_path):
+    secret = VaultSecret(b"password")
+    secret.load()
+    path = put(tmp_path, ".env", VaultLib([("default", secret)]).encrypt("MLFLOW_DB_USERS=x\n"))
+    loader = DataLoader()
+
+    def read(name):
+        return loader._get_file_contents(name)[0]
+
+    with pytest.raises(AnsibleError):
+        read(str(path))
+    assert "%s: cannot be decrypted; give the password" % path in look(tmp_path, read=read)[0][0]
+    loader.set_vault_secrets([("default", secret)])
+    assert "line 1: MLFLOW_DB_USERS is not a known name; did you mean MLFLOW_DB_USER?" in look(tmp_path, read=read)[0][0]
+
+
+@pytest.mark.parametrize("character", string.printable[:95])
+def test_every_printable_character_survives_in_a_password(tmp_path, character):
+    for value in (character, "a" + character + "b", character * 2, character + "x", "x" + character, "\\" + character + "'"):
+        text = to_dotenv({"MLFLOW_DB_PASSWORD": value})
+        assert from_dotenv(text) == {"MLFLOW_DB_PASSWORD": value}
+        put(tmp_path, ".env", text)
+        assert look(tmp_path)[0] == []
