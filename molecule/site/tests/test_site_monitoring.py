@@ -32,6 +32,14 @@ class Discord(http.server.ThreadingHTTPServer):
         self.refuse = False
         super().__init__(("0.0.0.0", PORT), Webhook)
 
+    @contextlib.contextmanager
+    def refusing(self):
+        self.refuse = True
+        try:
+            yield
+        finally:
+            self.refuse = False
+
     def told(self, status, alert):
         return any(message["title"].startswith(status) and alert in message["title"] for message in self.messages)
 
@@ -130,10 +138,8 @@ def test_alert_reaches_discord_and_a_refusal_is_told(on_host, discord):
     playbook = str(ROOT / "playbooks/test-alert.yml")
     assert "The test alert arrived by discord" in play(playbook, *WITH_DISCORD)
     assert discord.told("FIRING", "MlopsTestAlert")
-    discord.refuse = True
-    with pytest.raises(AssertionError, match="did not arrive by discord"):
+    with discord.refusing(), pytest.raises(AssertionError, match="did not arrive by discord"):
         play(playbook, *WITH_DISCORD)
-    discord.refuse = False
     with pytest.raises(AssertionError, match="No receiver is configured"):
         play(playbook)
     assert "webhooks/1/token" not in on_host.check_output("cd /opt/mlops && docker compose logs alertmanager")
