@@ -105,7 +105,7 @@ class Control:
         lane = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode().lstrip("/")
         self._here[lane].set()
         await self._go[lane].wait()
-        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         await writer.drain()
         writer.close()
 
@@ -119,7 +119,9 @@ class Timed(NamedTuple):
 
 async def playbook(waiter: Waiter, targets: Any, control: Control, lane: str) -> Timed:
     """Wait with one task of a playbook run. Raises RuntimeError if the task failed."""
-    arm = {"name": "arm", "ansible.builtin.uri": {"url": f"http://127.0.0.1:{control.port}/{lane}", "status_code": 204, "timeout": 600}}
+    # Asked by the controller: a module's files are packed once a run, and no waiter's shall be packed before its task begins.
+    answer = f"lookup('ansible.builtin.url', 'http://127.0.0.1:{control.port}/{lane}', timeout=600)"
+    arm = {"name": "arm", "ansible.builtin.debug": {"msg": "{{ " + answer + " }}"}}
     play = {"hosts": "localhost", "gather_facts": False, "tasks": [arm, {"name": "wait", **waiter.task(targets)}],
             "vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}
     with tempfile.NamedTemporaryFile("w", suffix=".yml", prefix="wait-bench-") as handle:
