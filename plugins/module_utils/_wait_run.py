@@ -191,7 +191,7 @@ def _without_secrets(check: dict[str, Any], patterns: list[str]) -> dict[str, An
         redact = Redactor(patterns, secrets)
     except ValueError:  # which the wait itself reports
         redact = Redactor(secrets=secrets)
-    given = {name: redact(value) if name in ("url", "body") else value for name, value in check.items() if value is not None}
+    given: dict[str, Any] = {name: redact(value) if name in ("url", "body") else value for name, value in check.items() if value is not None}
     if "password" in given:
         given["password"] = HIDDEN
     if "headers" in given:
