@@ -134,26 +134,24 @@ class Benchmark:
             shared.arm(0)
             await shared.last_healthy()
         runs = {}
-        for waiter in waiters:
-            self._lanes += 1
-            lane = f"lane{self._lanes}"
-            self.control.expect(lane)
-            runs[waiter] = (lane, asyncio.ensure_future(playbook(waiter, own[waiter], self.control, lane)))
-        for lane, running in runs.values():
-            here = asyncio.ensure_future(self.control.arrived(lane))
-            await asyncio.wait([here, running], return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                running.result()
-        for number, waiter in enumerate(waiters):
-            if not shared:
-                own[waiter].arm(ready)
-            elif ready and number == len(waiters) - 1:
-                shared.arm(ready)
-            self.control.release(runs[waiter][0])
-            await asyncio.sleep(STAGGER)
+        async with asyncio.TaskGroup() as group:
+            for waiter in waiters:
+                self._lanes += 1
+                lane = f"lane{self._lanes}"
+                self.control.expect(lane)
+                runs[waiter] = (lane, group.create_task(playbook(waiter, own[waiter], self.control, lane)))
+            for lane, _running in runs.values():
+                await self.control.arrived(lane)
+            for number, waiter in enumerate(waiters):
+                if not shared:
+                    own[waiter].arm(ready)
+                elif ready and number == len(waiters) - 1:
+                    shared.arm(ready)
+                self.control.release(runs[waiter][0])
+                await asyncio.sleep(STAGGER)
         found: dict[Waiter, Sample] = {}
         for waiter, (_lane, running) in runs.items():
-            timed = await running
+            timed = running.result()
             if not ready:
                 found[waiter] = (timed.end - timed.start, None)
             else:
