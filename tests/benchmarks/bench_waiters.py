@@ -139,8 +139,8 @@ async def playbook(waiter: Waiter, targets: Any, control: Control, lane: str) ->
     text = out.decode()
     if process.returncode:
         raise RuntimeError(f"{waiter.name} failed: {text[-3000:]}{err.decode()}")
-    # wait_healthy tells in lines of its own what is still open; the document comes after them.
-    document = json.loads(text[("\n" + text).index("\n{"):])
+    # wait_healthy tells in lines of its own what is still open, before the document; other callbacks print behind it.
+    document, _end = json.JSONDecoder().raw_decode(text[("\n" + text).index("\n{"):])
     task = next(task["task"] for task in document["plays"][0]["tasks"] if task["task"]["name"] == "wait")
     return Timed(_seconds(task["duration"]["start"]), _seconds(task["duration"]["end"]))
 
