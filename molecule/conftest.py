@@ -9,9 +9,11 @@ import time
 
 import docker
 import pytest
+import requests
 
 EPHEMERAL = pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 CLONE_NEWNET = 0x40000000
+PROMETHEUS = "http://127.0.0.1:9090"
 
 
 def secret(name: str) -> str:
@@ -39,6 +41,20 @@ def play(playbook: str = "converge.yml", *args: str) -> str:
     )
     assert run.returncode == 0, f"{playbook} exited {run.returncode}:\n{run.stdout[-8000:]}\n{run.stderr[-2000:]}"
     return run.stdout
+
+
+def asked(path, auth=None, **parameters):
+    """What Prometheus on this host answers at /api/v1/path; auth: user and password, where it asks for them."""
+    answer = requests.get(f"{PROMETHEUS}/api/v1/{path}", params=parameters, auth=auth, timeout=10)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]
+
+
+def value(expression, auth=None):
+    """The one value that an expression has now."""
+    found = asked("query", auth, query=expression)["result"]
+    assert found, f"{expression}: no value"
+    return float(found[0]["value"][1])
 
 
 @contextlib.contextmanager

@@ -108,7 +108,7 @@ def _container(shown: Shown) -> list[str]:
         told = [f"{entry['code']} at {entry['at']:.1f} s" for entry in shown["exits"][-EXITS:]]
         lines += _line("exits", ", ".join(told))
     failed = [entry for entry in shown["health_log"] if entry["exit_code"] and "before" not in entry]
-    if failed and not is_fine(shown):
+    if failed:
         lines += _line("health", f"exit code {failed[-1]['exit_code']}: {failed[-1]['output'] or 'no output'}")
     return lines + _line("log", "\n".join(shown.get("log_tail", [])[-LOG_LINES:]) or shown.get("log_error") or "empty")
 

@@ -2,35 +2,26 @@
 
 import pytest
 import requests
-from conftest import eventually, secret
+from conftest import PROMETHEUS, asked, eventually, secret, value
 
-PROMETHEUS = "http://127.0.0.1:9090"
 ALERTMANAGER = "http://127.0.0.1:9093"
 JOBS = {"prometheus", "alertmanager", "node", "postgres", "redis", "blackbox", "probe"}
 
 
-def asked(path, **parameters):
-    answer = requests.get(f"{PROMETHEUS}/api/v1/{path}", params=parameters, auth=("admin", secret("monitoring_password")), timeout=10)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["data"]
-
-
-def value(expression):
-    found = asked("query", query=expression)["result"]
-    assert found, f"{expression}: no value"
-    return float(found[0]["value"][1])
+def login():
+    return "admin", secret("monitoring_password")
 
 
 @pytest.mark.parametrize("url", [f"{PROMETHEUS}/api/v1/query?query=up", f"{PROMETHEUS}/consoles/overview.html", f"{ALERTMANAGER}/api/v2/alerts"])
 def test_login_is_asked_for(on_host, url):
     assert requests.get(url, timeout=10).status_code == 401
     assert requests.get(url, auth=("admin", "admin"), timeout=10).status_code == 401
-    assert requests.get(url, auth=("admin", secret("monitoring_password")), timeout=10).status_code == 200
+    assert requests.get(url, auth=login(), timeout=10).status_code == 200
 
 
 def test_every_target_is_up(on_host):
     def all_up():
-        targets = asked("targets", state="active")["activeTargets"]
+        targets = asked("targets", login(), state="active")["activeTargets"]
         assert {target["labels"]["job"] for target in targets} == JOBS
         assert not [(target["scrapeUrl"], target["lastError"]) for target in targets if target["health"] != "up"]
     eventually(all_up)
@@ -38,7 +29,7 @@ def test_every_target_is_up(on_host):
 
 def test_every_rule_is_evaluated_without_an_error(on_host):
     def evaluated():
-        rules = [rule for group in asked("rules")["groups"] for rule in group["rules"]]
+        rules = [rule for group in asked("rules", login())["groups"] for rule in group["rules"]]
         assert len(rules) > 50
         assert not [(rule["name"], rule["health"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"]
     eventually(evaluated)
@@ -46,7 +37,7 @@ def test_every_rule_is_evaluated_without_an_error(on_host):
 
 def test_stopped_redis_is_an_alert_until_it_is_back(on_host, compose):
     def alerts():
-        answer = requests.get(f"{ALERTMANAGER}/api/v2/alerts", auth=("admin", secret("monitoring_password")), timeout=10)
+        answer = requests.get(f"{ALERTMANAGER}/api/v2/alerts", auth=login(), timeout=10)
         return {alert["labels"]["alertname"] for alert in answer.json() if alert["status"]["state"] == "active"}
 
     def told(wanted):
@@ -60,10 +51,10 @@ def test_stopped_redis_is_an_alert_until_it_is_back(on_host, compose):
 
 
 def test_killed_prometheus_comes_back_with_its_data(host, on_host):
-    before = asked("query", query="min_over_time(timestamp(up{job='node'})[1h:])")["result"][0]["value"][1]
+    before = asked("query", login(), query="min_over_time(timestamp(up{job='node'})[1h:])")["result"][0]["value"][1]
     host.check_output(f"kill -9 {host.check_output('docker inspect --format {{.State.Pid}} mlops-prometheus-1')}")
-    eventually(lambda: value("up{job='prometheus'} == 1"), timeout=90, errors=(AssertionError, requests.ConnectionError))
-    assert value(f"count_over_time(up{{job='node'}}[1h] @ {before}) >= 1")
+    eventually(lambda: value("up{job='prometheus'} == 1", login()), timeout=90, errors=(AssertionError, requests.ConnectionError))
+    assert value(f"count_over_time(up{{job='node'}}[1h] @ {before}) >= 1", login())
 
 
 def test_containers_have_no_rights_and_no_secret_in_sight(host):

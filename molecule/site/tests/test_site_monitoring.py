@@ -10,10 +10,9 @@ import threading
 import pytest
 import requests
 import yaml
-from conftest import eventually, play
+from conftest import PROMETHEUS, asked, eventually, play, value
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-PROMETHEUS = "http://127.0.0.1:9090"
 JOBS = {"prometheus", "alertmanager", "node", "postgres", "redis", "airflow", "flower", "mlflow", "regmodel", "blackbox", "probe"}
 MLFLOW = "http://127.0.0.1:5000/api/2.0/mlflow/registered-models"
 # As converge.yml has it.
@@ -64,19 +63,6 @@ def discord():
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
-
-
-def asked(path, **parameters):
-    answer = requests.get(f"{PROMETHEUS}/api/v1/{path}", params=parameters, timeout=10)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["data"]
-
-
-def value(expression):
-    """The one value that an expression has now."""
-    found = asked("query", query=expression)["result"]
-    assert found, f"{expression}: no value"
-    return float(found[0]["value"][1])
 
 
 @contextlib.contextmanager
