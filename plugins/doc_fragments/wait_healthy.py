@@ -78,8 +78,14 @@ options:
         description: For V(http), follow up to five redirects to the same scheme, host and port. Defaults to V(none).
         type: str
         choices: [none, same_origin]
-      validate_certs: {description: "For V(http), whether the server's certificate must be valid. Defaults to V(true).", type: bool}
-      ca_path: {description: "For V(http), file or directory of the certificate authorities to trust in place of the system's.", type: path}
+      validate_certs:
+        description: For V(http), and for V(redis) with O(checks[].tls), whether the server's certificate must be valid. Defaults to V(true).
+        type: bool
+      ca_path:
+        description:
+          - For V(http), and for V(redis) with O(checks[].tls), file or directory of the certificate authorities to trust in place of the
+            system's.
+        type: path
       client_cert: {description: "For V(http), file of the client certificate, and of its key if O(checks[].client_key) is not given.", type: path}
       client_key: {description: "For V(http), file of the client certificate's key.", type: path}
       username: {description: "For V(http), the user for basic authentication; for V(redis), the ACL user.", type: str}
@@ -104,6 +110,7 @@ options:
           - For V(postgres), V(accepting) (the default) wants a server that takes logins, V(ready) logs in.
         type: str
         choices: [accepting, ready]
+      tls: {description: "For V(redis), speak TLS from the first byte. Defaults to V(false).", type: bool}
       sslmode:
         description: For V(postgres), whether to use TLS. As in libpq, none of them verifies the certificate. Defaults to V(prefer).
         type: str

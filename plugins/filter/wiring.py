@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 
 from ansible.errors import AnsibleFilterError
 
@@ -47,6 +48,14 @@ def scrape_targets(services, groups, hostvars, inventory_hostname, default_ports
         seen = {peer: _seen_from(inventory_hostname, peer, service, hostvars, default_ports[part]) for peer in groups.get(service["group"]) or []}
         found[part] = [{"targets": ["%s:%d" % (where["host"], where["port"])], "labels": {"instance": peer}} for peer, where in seen.items()]
     return found
+
+
+def subject_alt_name(name):
+    """A host's name or address (str) as a certificate's subjectAltName has it: "IP:10.0.0.1" or "DNS:db.internal" (RFC 5280, 4.2.1.6)."""
+    try:
+        return "IP:%s" % ipaddress.ip_address(name)
+    except ValueError:
+        return "DNS:%s" % name
 
 
 def group_sizes(limits, groups):
@@ -118,6 +127,6 @@ class FilterModule:
 
     def filters(self):
         return {"endpoint": endpoint, "roles_of": roles_of, "secret_file": secret_file, "secret_files": secret_files,
-                "scrape_targets": scrape_targets,
+                "scrape_targets": scrape_targets, "subject_alt_name": subject_alt_name,
                 "group_sizes": group_sizes, "published_ports": published_ports,
                 "named_files": named_files, "given": given, "problems": problems}

@@ -23,7 +23,7 @@ from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import (
     suspect,
     transient,
 )
-from ansible_collections.mlops.stack.plugins.module_utils._wait_tls import make_context
+from ansible_collections.mlops.stack.plugins.module_utils._wait_tls import context_of
 
 MAX_REDIRECTS = 5
 # A proxy, a login page or a wrong method answers these until somebody changes something.
@@ -59,7 +59,7 @@ def prepare(options: dict[str, Any], problem: Callable[[str], None]) -> dict[str
         "body_regex": _regex(options.get("body_regex"), problem),
         "max_body": 262144 if options.get("max_body") is None else options["max_body"],
         "same_origin": options.get("follow_redirects") == "same_origin",
-        "tls": _tls(url, options, problem),
+        "tls": context_of(options, problem) if url.scheme == "https" else None,
     }
 
 
@@ -97,19 +97,6 @@ def _regex(pattern: str | None, problem: Callable[[str], None]) -> re.Pattern[st
         return re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as exc:
         problem(f"body_regex {pattern!r}: {exc}")
-        return None
-
-
-def _tls(url: SplitResult, options: dict[str, Any], problem: Callable[[str], None]) -> Any:
-    if url.scheme != "https":
-        return None
-    validate = options.get("validate_certs") is not False
-    paths = [options.get(name) for name in ("ca_path", "client_cert", "client_key")]
-    try:
-        return make_context(validate, *paths)
-    except OSError as exc:
-        given = ", ".join(p for p in paths if p)
-        problem(f"TLS files ({given or 'the system CA'}) cannot be used: {exc}")
         return None
 
 

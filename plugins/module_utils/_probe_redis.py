@@ -21,6 +21,7 @@ from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import (
     suspect,
     transient,
 )
+from ansible_collections.mlops.stack.plugins.module_utils._wait_tls import context_of
 
 MAX_LINE = 4096
 _TRANSIENT = ("LOADING", "BUSY", "MASTERDOWN", "MISCONF", "TRYAGAIN", "CLUSTERDOWN")
@@ -29,17 +30,24 @@ _TRANSIENT = ("LOADING", "BUSY", "MASTERDOWN", "MISCONF", "TRYAGAIN", "CLUSTERDO
 def prepare(options: dict[str, Any], problem: Callable[[str], None]) -> dict[str, Any]:
     if options.get("username") is not None and options.get("password") is None:
         problem("username is given without password or password_file")
+    tls = bool(options.get("tls"))
+    for name in ("ca_path", "validate_certs"):
+        if options.get(name) is not None and not tls:
+            problem(f"{name} is given without tls")
     return {
         "host": options.get("host"),
         "port": 6379 if options.get("port") is None else options["port"],
         "username": options.get("username"),
         "password": options.get("password"),
+        "tls": context_of(options, problem) if tls else None,
     }
 
 
 def probe(check: dict[str, Any], net: Net, deadline: float) -> Outcome:
     try:
         with net.connect(check["host"], check["port"], deadline) as stream:
+            if check["tls"] is not None:
+                stream.start_tls(check["tls"], check["host"])
             if check["password"] is not None:
                 login = [check["username"]] if check["username"] is not None else []
                 _call(stream, "AUTH", *login, check["password"])

@@ -51,7 +51,8 @@ KINDS = {
         ("host",), _probe_postgres.prepare, _probe_postgres.probe,
     ),
     "redis": Kind(
-        ("host", "port", "username", "password", "password_file"), ("host",), _probe_redis.prepare, _probe_redis.probe
+        ("host", "port", "username", "password", "password_file", "tls", "validate_certs", "ca_path"),
+        ("host",), _probe_redis.prepare, _probe_redis.probe,
     ),
     "docker": Kind(
         ("project", "service", "exit_codes", "unhealthy_grace", "missing_grace", "started_after"),
@@ -100,6 +101,7 @@ CHECK_SPEC: dict[str, dict[str, Any]] = {
     "user": {"type": "str"},
     "database": {"type": "str"},
     "level": {"type": "str", "choices": ["accepting", "ready"]},
+    "tls": {"type": "bool"},
     "sslmode": {"type": "str", "choices": ["disable", "prefer", "require"]},
     "project": {"type": "str"},
     "service": {"type": "str"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from typing import Any, Callable
 
 from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import Outcome, suspect, transient
 
@@ -38,6 +39,16 @@ def make_context(
     if cert:
         context.load_cert_chain(cert, key or None)
     return context
+
+
+def context_of(options: dict[str, Any], problem: Callable[[str], None]) -> ssl.SSLContext | None:
+    """The context that a check's options ask for; files that cannot be used are its problem, and give None."""
+    paths = [options.get(name) for name in ("ca_path", "client_cert", "client_key")]
+    try:
+        return make_context(options.get("validate_certs") is not False, *paths)
+    except OSError as exc:
+        problem(f"TLS files ({', '.join(path for path in paths if path) or 'the system CA'}) cannot be used: {exc}")
+        return None
 
 
 def from_ssl_error(exc: ssl.SSLError, doing: str) -> Outcome:

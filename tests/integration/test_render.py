@@ -1,6 +1,7 @@
 """Every role's files, rendered for one host and for three."""
 
 import http.server
+import ipaddress
 import json
 import pathlib
 import stat
@@ -11,6 +12,7 @@ import bcrypt
 import pytest
 import yaml
 from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv
+from cryptography import x509
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 DISCORD = "https://discord.example/api/webhooks/1/hush"
@@ -138,6 +140,27 @@ def test_three_hosts_meet_by_address_and_published_port(three):
     assert not (three / "h3/airflow/secrets/airflow_admin_password").exists()
     worker = next(check for check in json.loads((three / "h3/airflow/checks.json").read_text()) if check["name"] == "airflow-worker")
     assert worker["url"].startswith("http://10.0.0.1:5555/")
+
+
+def test_with_tls_every_client_verifies_the_servers_certificate(tmp_path):
+    assert render(tmp_path, THREE, "-e", "mlops_tls=true").returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "secrets/generated/tls").iterdir()}
+    certificate = x509.load_pem_x509_certificate((tmp_path / "h1/infra/tls/server.crt").read_bytes())
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate((tmp_path / "h3/airflow/tls/ca.crt").read_bytes()))
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {"postgres-airflow", "h1"} <= set(names.get_values_for_type(x509.DNSName))
+    assert ipaddress.ip_address("10.0.0.1") in names.get_values_for_type(x509.IPAddress)
+    assert env(tmp_path, "h2/mlflow/mlflow.env")["MLFLOW_BACKEND_STORE_URI"].endswith("?sslmode=verify-full&sslrootcert=/etc/mlops/tls/ca.crt")
+    assert (tmp_path / "h3/airflow/secrets/airflow_broker_url").read_text().startswith("rediss://")
+    exporters = services(tmp_path, "h2")
+    assert "sslmode=verify-full" in exporters["postgres-exporter"]["environment"]["DATA_SOURCE_URI"]
+    assert "--redis.addr=rediss://10.0.0.1:6379" in exporters["redis-exporter"]["command"]
+    for host, name in (("h1", "postgres-airflow"), ("h2", "mlflow"), ("h2", "redis-exporter"), ("h3", "airflow-worker")):
+        assert "./tls:/etc/mlops/tls:ro" in services(tmp_path, host)[name]["volumes"], name
+    # No key leaves the controller but the server's, for its host alone; a second run makes nothing anew.
+    assert [path.parent.parent.parent.name for path in tmp_path.glob("h*/*/secrets/*_tls_key")] == ["h1", "h1"]
+    assert render(tmp_path, THREE, "-e", "mlops_tls=true").returncode == 0
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_changed_secret_changes_only_the_services_that_read_it(one):

@@ -45,6 +45,11 @@ def test_published_ports_follow_the_role_and_its_variable():
         {"name": "airflow_flower_port", "address": "127.0.0.1", "port": 5555}]
 
 
+@pytest.mark.parametrize("name, expected", [("10.0.0.1", "IP:10.0.0.1"), ("fd00:0::1", "IP:fd00::1"), ("db.internal", "DNS:db.internal"), ("10.0", "DNS:10.0")])
+def test_a_certificate_names_addresses_and_names_apart(name, expected):
+    assert wiring.subject_alt_name(name) == expected
+
+
 def test_problems_of_all_hosts_are_one_list():
     hostvars = {"a": {"found": {"problems": ["x", "y"]}}, "b": {"found": {"problems": []}}, "c": {}}
     assert wiring.problems(["a", "b", "c"], hostvars, "found") == ["- a: x", "- a: y"]

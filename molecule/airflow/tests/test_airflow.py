@@ -1,8 +1,10 @@
 """Airflow by its public API, its worker by Flower, and its start in whatever order the parts come up."""
 
+import psycopg
 import pytest
+import redis
 import requests
-from conftest import eventually
+from conftest import EPHEMERAL, eventually, secret
 
 API = "http://127.0.0.1:8081"
 FLOWER = "http://127.0.0.1:5555"
@@ -88,3 +90,16 @@ def test_containers_call_themselves_healthy(host):
         assert len(states) == 9
         assert all(state.endswith("(healthy)") for state in states), states
     eventually(healthy, timeout=60)
+
+
+def test_nobody_speaks_to_database_and_broker_in_plain_text(on_host):
+    ca = str(EPHEMERAL / "secrets/generated/tls/ca.crt")
+    login = {"host": "127.0.0.1", "user": "postgres", "password": secret("postgres_password")}
+    with psycopg.connect(**login, sslmode="verify-full", sslrootcert=ca) as connection:
+        clients = connection.execute("SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE backend_type = 'client backend'")
+        assert clients.fetchall() == [(True,)]
+    with pytest.raises(psycopg.OperationalError, match="no encryption"):
+        psycopg.connect(**login, sslmode="disable")
+    assert redis.Redis(password=secret("redis_password"), ssl=True, ssl_ca_certs=ca).ping()
+    with pytest.raises(redis.ConnectionError):
+        redis.Redis(password=secret("redis_password")).ping()

@@ -71,6 +71,7 @@ URL = "http://127.0.0.1/"
         ({"type": "tcp", "host": "a", "port": 1, "stable_for": -1.0}, "stable_for is -1.0"),
         ({"type": "postgres", "host": "a", "user": "x\0y"}, "user holds a NUL"),
         ({"type": "redis", "host": "a", "username": "x"}, "username is given without password"),
+        ({"type": "redis", "host": "a", "ca_path": "/x"}, "ca_path is given without tls"),
         ({"type": "docker"}, "either container or project is needed"),
         ({"type": "docker", "container": "a", "project": "b"}, "and not both"),
         ({"type": "docker", "container": "a", "service": "b"}, "service is given without project"),

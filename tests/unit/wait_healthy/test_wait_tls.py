@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 from wait_certs import Certs
-from wait_servers import OK, Drip, Hang, Read, Reset, codes, http
+from wait_servers import OK, Drip, Hang, Read, ReadSome, Reset, codes, http
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,19 @@ def test_a_tls_port_asked_in_plain_text(attempt, adv, certs):
     assert outcome.cls == "transient" and outcome.code in ("bad_status_line", "closed", "reset")
     if outcome.code == "bad_status_line":
         assert "use https" in outcome.detail
+
+
+def test_redis_behind_tls(attempt, adv, certs):
+    server = adv([ReadSome(), b"+OK\r\n", ReadSome(), b"+PONG\r\n"], tls=certs.context("redis", certs.ca))
+    good = {"host": "127.0.0.1", "port": server.port, "password": "x", "tls": True}
+    assert attempt("redis", **good, ca_path=certs.ca_file)[0][:2] == ("ready", "ok")
+    assert attempt("redis", **good)[0][:2] == ("suspect", "tls_certificate")
+    assert attempt("redis", **good, validate_certs=False)[0].cls == "ready"
+
+
+def test_redis_without_tls_is_told_from_one_with_it(attempt, adv):
+    server = adv([ReadSome(), b"-ERR Protocol error\r\n"])
+    assert attempt("redis", host="127.0.0.1", port=server.port, tls=True, validate_certs=False)[0][:2] == ("suspect", "not_tls")
 
 
 def test_client_certificates(attempt, adv, certs):

@@ -1,6 +1,8 @@
 """Waits until what a component needs is there."""
 
+import contextlib
 import socket
+import ssl
 import sys
 from urllib.parse import unquote, urlsplit
 
@@ -35,9 +37,13 @@ def redis() -> str:
     url = urlsplit(database.setting("celery", "broker_url"))
     default = 6379 if url.scheme.startswith("redis") else 5672
     try:
-        with socket.create_connection((url.hostname, url.port or default), timeout=3) as connection:
-            if url.scheme != "redis":
+        with contextlib.ExitStack() as stack:
+            connection = stack.enter_context(socket.create_connection((url.hostname, url.port or default), timeout=3))
+            if url.scheme not in ("redis", "rediss"):
                 return ""
+            if url.scheme == "rediss":
+                context = ssl.create_default_context(cafile=database.setting("celery", "ssl_cacert") or None)
+                connection = stack.enter_context(context.wrap_socket(connection, server_hostname=url.hostname))
             words = [unquote(word) for word in (url.username, url.password) if word]
             lines = ([["AUTH", *words]] if words else []) + [["PING"]]
             for line in lines:
