@@ -111,6 +111,9 @@ def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) 
         misspelt, unknown = name_problems(path, found, files["names"], files["unused"])
         problems += [*syntax_problems(path, found), *misspelt, *value_problems(path, found, files["names"], files["taken"])]
         warnings += unknown
+    both = [path for path in files["environments"] if os.path.lexists(path)]
+    if len(both) > 1:
+        problems.append("%s: are one and the same service's environment; keep one of them" % " and ".join(both))
     for path, text in texts(files["environments"]):
         problems += syntax_problems(path, list(entries(text)))
     instance = str(files["given"].get("MLFLOW_INSTANCE_CONNECTION", {}).get("value", ""))

@@ -28,7 +28,7 @@ def key(**changes):
 def look(directory, given=None, read=None):
     """(problems, warnings) of the files in a directory."""
     return given_file_problems({
-        "dotenv": str(directory / ".env"), "environments": [str(directory / "regmodel.env")],
+        "dotenv": str(directory / ".env"), "environments": [str(directory / "regmodel.env"), str(directory / "backend.env")],
         "keys": [str(directory / name) for name in ("gcp.json", "mlflow-ui-access.json", "mlflow-trainer.json")],
         "names": TABLES["__mlops_dotenv_names"], "unused": TABLES["__mlops_dotenv_unused"], "taken": TAKEN, "given": given or {},
     }, read or (lambda path: pathlib.Path(path).read_bytes()))
@@ -140,6 +140,12 @@ def test_a_link_to_nowhere(tmp_path):
 def test_of_a_services_environment(tmp_path, content, message):
     put(tmp_path, "regmodel.env", content)
     assert message in look(tmp_path)[0][0]
+
+
+def test_two_environments_of_one_service(tmp_path):
+    put(tmp_path, "regmodel.env", "A=1")
+    put(tmp_path, "backend.env", "A=1")
+    assert "regmodel.env and %s/backend.env: are one and the same service's environment" % tmp_path in look(tmp_path)[0][0]
 
 
 def test_a_variable_has_the_same_shape(tmp_path):
