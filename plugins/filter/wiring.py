@@ -103,14 +103,20 @@ def given(names, dotenv, hostvars, groups, inventory_hostname):
     return found
 
 
-def problems(hosts, hostvars, result):
+def problems(hosts, hostvars, result, essential=()):
     """All problems that the registered variable named result holds on the hosts, as lines "- host: problem".
 
-    Those of the controller, which every host that uses the same files finds, stand first and once.
+    Those of the controller, which every host that uses the same files finds, stand first and once. A host that did not answer is a
+    problem where it is one of the essential, or where none of the hosts answers.
     """
     found = [(host, hostvars[host].get(result) or {}) for host in hosts]
     shared = {"- controller: %s" % problem: None for host, what in found for problem in what.get("controller_problems", [])}
-    return list(shared) + ["- %s: %s" % (host, problem) for host, what in found for problem in what.get("problems", [])]
+    silent = {host: what["no_answer"] for host, what in found if what.get("no_answer")}
+    told = silent if len(silent) == len(found) else {host: why for host, why in silent.items() if host in essential}
+    return (list(shared)
+            + ["- %s: does not answer (%s); bring it up, or correct ansible_host, ansible_user and the key it is reached with" % (host, why)
+               for host, why in told.items()]
+            + ["- %s: %s" % (host, problem) for host, what in found for problem in what.get("problems", [])])
 
 
 class FilterModule:

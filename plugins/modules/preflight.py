@@ -102,6 +102,7 @@ state:
   description: What to write to O(state_path) once the run goes on; made by the action plugin.
   returned: always
   type: dict
+no_answer: {description: Why the host cannot be reached; made by the action plugin., returned: when it cannot be, type: str}
 now: {description: The host's clock in seconds since the epoch; the action plugin compares it with the controller's., returned: always, type: float}
 data: {description: Whether the host holds data of this project., returned: always, type: bool}
 """
