@@ -49,12 +49,6 @@ def scrape_targets(services, groups, hostvars, inventory_hostname, default_ports
     return found
 
 
-def group_sizes(limits, groups):
-    """Groups with too few or too many hosts: limits ({"name", "at_least", "at_most"}) that do not hold, each with its "hosts"."""
-    rows = [dict(limit, hosts=list(groups.get(limit["name"]) or [])) for limit in limits]
-    return [row for row in rows if not row["at_least"] <= len(row["hosts"]) <= row["at_most"]]
-
-
 def roles_of(role_groups, groups, inventory_hostname):
     """Roles (list of str, in the order of role_groups) one of whose groups holds inventory_hostname."""
     return [role for role, names in role_groups.items()
@@ -106,17 +100,23 @@ def given(names, dotenv, hostvars, groups, inventory_hostname):
 def problems(hosts, hostvars, result, essential=()):
     """All problems that the registered variable named result holds on the hosts, as lines "- host: problem".
 
-    Those of the controller, which every host that uses the same files finds, stand first and once. A host that did not answer is a
+    Those of the controller stand first, and each is told once with all hosts that have it. A host that did not answer is a
     problem where it is one of the essential, or where none of the hosts answers.
     """
-    found = [(host, hostvars[host].get(result) or {}) for host in hosts]
-    shared = {"- controller: %s" % problem: None for host, what in found for problem in what.get("controller_problems", [])}
-    silent = {host: what["no_answer"] for host, what in found if what.get("no_answer")}
+    found = {host: hostvars[host].get(result) or {} for host in hosts}
+    shared = {"- controller: %s" % problem: None for what in found.values() for problem in what.get("controller_problems", [])}
+    silent = {host: what["no_answer"] for host, what in found.items() if what.get("no_answer")}
     told = silent if len(silent) == len(found) else {host: why for host, why in silent.items() if host in essential}
+    same: dict[str, list[str]] = {}
+    for host, what in found.items():
+        # What is on a host that did not answer needs no second word.
+        unreached = [row["problem"] for row in what.get("unreached", []) if row["peer"] not in silent]
+        for problem in [*what.get("problems", []), *unreached]:
+            same.setdefault(problem, []).append(host)
     return (list(shared)
             + ["- %s: does not answer (%s); bring it up, or correct ansible_host, ansible_user and the key it is reached with" % (host, why)
                for host, why in told.items()]
-            + ["- %s: %s" % (host, problem) for host, what in found for problem in what.get("problems", [])])
+            + ["- %s: %s" % (", ".join(hosts), problem) for problem, hosts in same.items()])
 
 
 class FilterModule:
@@ -125,5 +125,5 @@ class FilterModule:
     def filters(self):
         return {"endpoint": endpoint, "roles_of": roles_of, "secret_file": secret_file, "secret_files": secret_files,
                 "scrape_targets": scrape_targets,
-                "group_sizes": group_sizes, "published_ports": published_ports,
+                "published_ports": published_ports,
                 "named_files": named_files, "given": given, "problems": problems}

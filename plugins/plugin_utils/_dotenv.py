@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
@@ -67,12 +67,23 @@ def syntax_problems(path: str, found: list[Entry]) -> Iterator[str]:
             first[entry.name] = entry.line
 
 
-def nearest(name: str, known: Mapping[str, Any]) -> str | None:
-    """The known name that this one is a misspelling of, or None. Case and underscores count for little."""
-    bare = name.upper().replace("_", "")
-    alike = {other: max(SequenceMatcher(None, name.upper(), other).ratio(), 1.0 if bare == other.replace("_", "") else 0.0) for other in known}
-    best = max(alike, key=lambda other: alike[other], default=None)
-    return best if best is not None and alike[best] >= ALIKE else None
+def alike(name: str, other: str, least: float = 0.0) -> float:
+    """How alike two names are, 0 to 1, and 0 below the least. Case and underscores count for little."""
+    one, two = name.upper(), other.upper()
+    if one.replace("_", "") == two.replace("_", ""):
+        return 1.0
+    match = SequenceMatcher(None, one, two)
+    # Upper bounds that cost little come first.
+    if match.real_quick_ratio() < least or match.quick_ratio() < least:
+        return 0.0
+    ratio = match.ratio()
+    return ratio if ratio >= least else 0.0
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that this one is a misspelling of, or None."""
+    best = max(known, key=lambda other: alike(name, other, ALIKE), default=None)
+    return best if best is not None and alike(name, best, ALIKE) else None
 
 
 def name_problems(path: str, found: list[Entry], names: Mapping[str, Any], unused: list[str]) -> tuple[list[str], list[str]]:
