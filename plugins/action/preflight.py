@@ -112,6 +112,7 @@ class ActionModule(ActionBase):
         problems = self._controllers(args, result["controller_problems"])
         remembered = self._hosts(args, result)
         # A variable that is wrong is most often why an option has no value.
+        result["sound"] = not problems and not unclear and "now" in result
         problems += unclear if not problems and not result["controller_problems"] else []
         result["problems"] = list(dict.fromkeys(problems + result["problems"]))
         secrets, versions = args.get("secrets") or {}, args.get("versions") or {}

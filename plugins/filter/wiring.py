@@ -97,18 +97,18 @@ def given(names, dotenv, hostvars, groups, inventory_hostname):
     return found
 
 
-def problems(hosts, hostvars, result, essential=()):
-    """All problems that the registered variable named result holds on the hosts, as lines "- host: problem".
+def problems(hosts, hostvars, results, essential=()):
+    """All problems that the registered variables named results hold on the hosts, as lines "- host: problem".
 
     Those of the controller stand first, and each is told once with all hosts that have it. A host that did not answer is a
     problem where it is one of the essential, or where none of the hosts answers.
     """
-    found = {host: hostvars[host].get(result) or {} for host in hosts}
-    shared = {"- controller: %s" % problem: None for what in found.values() for problem in what.get("controller_problems", [])}
-    silent = {host: what["no_answer"] for host, what in found.items() if what.get("no_answer")}
-    told = silent if len(silent) == len(found) else {host: why for host, why in silent.items() if host in essential}
+    found = [(host, hostvars[host].get(result) or {}) for host in hosts for result in results]
+    shared = {"- controller: %s" % problem: None for _host, what in found for problem in what.get("controller_problems", [])}
+    silent = {host: what["no_answer"] for host, what in found if what.get("no_answer")}
+    told = silent if len(silent) == len(hosts) else {host: why for host, why in silent.items() if host in essential}
     same: dict[str, list[str]] = {}
-    for host, what in found.items():
+    for host, what in found:
         # What is on a host that did not answer needs no second word.
         unreached = [row["problem"] for row in what.get("unreached", []) if row["peer"] not in silent]
         for problem in [*what.get("problems", []), *unreached]:

@@ -132,6 +132,7 @@ unreached:
   type: list
   elements: dict
 doubts: {description: What may be wrong; the action plugin warns of it., returned: when there is an answer, type: list, elements: str}
+sound: {description: Whether the host answered and no variable is wrong; made by the action plugin., returned: always, type: bool}
 images: {description: Local names of the images that the host has., returned: always, type: list, elements: str}
 state:
   description: What to write to O(state_path) once the run goes on; made by the action plugin.

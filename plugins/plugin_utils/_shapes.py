@@ -84,7 +84,6 @@ SHAPES = [
     Shape(r"images_build_host", matches(r"\S+"), "the inventory's name of a host"),
     Shape(r".*_(db|redis|postgres)_host", is_elsewhere, HOST + ", and not localhost, which in a container is the container"),
     Shape(r".*_host|mlops_address", is_host, HOST),
-    Shape(r"mlops_bind", is_address, "an IP address of the host, which Compose publishes ports on"),
     Shape(r".*_smarthost", matches(r"[^\s/:]+:[0-9]{1,5}"), "host:port"),
     Shape(r"images_registry_mirror|images_registry_prefix", matches(r"[^\s/:]+(:[0-9]{1,5})?(/[^\s:]+)?"), "host[:port][/path], without a scheme"),
     Shape(r".*_image", matches(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:\w[\w.-]{0,127})?(@sha256:[0-9a-f]{64})?"),
