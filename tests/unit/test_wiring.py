@@ -45,14 +45,18 @@ def test_published_ports_follow_the_role_and_its_variable():
         {"name": "airflow_flower_port", "address": "127.0.0.1", "port": 5555}]
 
 
-def test_problems_of_all_hosts_are_one_list():
-    hostvars = {"a": {"found": {"problems": ["x", "y"]}}, "b": {"found": {"problems": []}}, "c": {}}
-    assert wiring.problems(["a", "b", "c"], hostvars, "found") == ["- a: x", "- a: y"]
+def test_problems_of_all_hosts_are_one_list_and_each_stands_once():
+    hostvars = {"a": {"found": {"problems": ["x", "y"], "controller_problems": ["file"]}, "more": {"problems": ["z"]}},
+                "b": {"found": {"problems": ["y"], "controller_problems": ["file"]}}, "c": {}}
+    assert wiring.problems(["a", "b", "c"], hostvars, ["found", "more"]) == ["- controller: file", "- a: x", "- a, b: y", "- a: z"]
 
 
-def test_a_problem_of_the_controller_is_told_once():
-    hostvars = {"a": {"found": {"problems": ["x"], "controller_problems": ["file"]}}, "b": {"found": {"problems": [], "controller_problems": ["file"]}}}
-    assert wiring.problems(["a", "b"], hostvars, "found") == ["- controller: file", "- a: x"]
+def test_a_host_that_does_not_answer_is_a_problem_where_the_others_need_it():
+    hostvars = {"a": {"found": {"unreached": [{"peer": "b", "problem": "b's part"}, {"peer": "d", "problem": "d's part"}]}}, "b": {"found": {"no_answer": "why"}}}
+    # Which of its parts others miss needs no second word; a host outside of the run is another matter.
+    assert wiring.problems(["a", "b"], hostvars, ["found"]) == ["- a: d's part"]
+    assert [line.split(";")[0] for line in wiring.problems(["a", "b"], hostvars, ["found"], ["b"])] == ["- b: does not answer (why)", "- a: d's part"]
+    assert [line.split(";")[0] for line in wiring.problems(["b"], hostvars, ["found"])] == ["- b: does not answer (why)"]
 
 
 def test_targets_are_the_parts_of_every_host():
@@ -63,12 +67,6 @@ def test_targets_are_the_parts_of_every_host():
     assert found["postgres"] == []
     assert [(row["targets"], row["labels"]["instance"]) for row in found["node"]] == [
         (["node-exporter:9100"], "a"), (["10.0.0.2:9100"], "b"), (["10.0.0.3:9200"], "c")]
-
-
-def test_groups_that_are_too_small_or_too_large_are_told():
-    limits = [{"name": name, "at_least": least, "at_most": 1} for name, least in (("infra", 0), ("monitoring", 1), ("mlflow", 0))]
-    found = wiring.group_sizes(limits, {"infra": ["a", "b"], "mlflow": ["a"]})
-    assert [(row["name"], row["hosts"]) for row in found] == [("infra", ["a", "b"]), ("monitoring", [])]
 
 
 def test_secret_files_keep_who_reads_them():
