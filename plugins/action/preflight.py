@@ -169,7 +169,8 @@ class ActionModule(ActionBase):
         problems += shared_ports(args.get("ports") or [])
         shared += file_problems(args.get("files") or [])
         if args.get("given_files"):
-            found, warnings = given_file_problems(args["given_files"], self._read)
+            found, warnings = given_file_problems(
+                {"given": {}, "taken": {}, **{name: args[name] for name in ("given", "taken") if name in args}, **args["given_files"]}, self._read)
             shared += found
             self._warn(warnings)
         return problems

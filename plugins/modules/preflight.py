@@ -77,11 +77,13 @@ options:
     default: []
   given_files:
     description:
-      - Files that the team brings, on the controller, as C(dotenv) (path), C(environments) and C(keys) (lists of paths), the tables C(names),
-        C(unused) and C(taken) of what the first may hold, and C(given), which the filter P(mlops.stack.given#filter) returns.
+      - Files that the team brings, on the controller, as C(dotenv) (path), C(environments) and C(keys) (lists of paths), and the tables C(names)
+        and C(unused) of what the first may hold.
       - What is missing is left out. Nothing of a file's content is ever told but names.
     type: dict
     default: {}
+  given: {description: "What the user gives of them, as the filter P(mlops.stack.given#filter) returns it.", type: dict, default: {}}
+  taken: {description: Values that names in the first may not have., type: dict, default: {}}
   variables:
     description:
       - The roles' directory (C(roles)), variables that are not read any more with what to do instead (C(removed)), and dictionaries of which
@@ -193,6 +195,8 @@ ARGUMENTS = {
     "parts": {"type": "dict", "default": {}},
     "files": {"type": "list", "elements": "dict", "default": []},
     "given_files": {"type": "dict", "default": {}, "no_log": True},
+    "given": {"type": "dict", "default": {}, "no_log": True},
+    "taken": {"type": "dict", "default": {}},
     "secrets": {"type": "dict", "default": {}, "no_log": True},
     "versions": {"type": "dict", "default": {}},
     "allow_migration": {"type": "bool", "default": False},

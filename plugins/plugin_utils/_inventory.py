@@ -38,13 +38,18 @@ def name_problems(known: Iterable[str], groups: Groups) -> Iterator[str]:
 def need_problems(needs: Iterable[Mapping[str, Any]], groups: Groups, look: Look) -> Iterator[str]:
     """Parts without what they need: neither a host of the inventory has it, nor does a variable say where it is.
 
-    needs: rows with group, of (the group that has what is needed), what (in words) and unless (variables, of which one is enough).
+    needs: rows with group, of (the group that has what is needed), what (in words), unless (variables, of which one is enough), and
+    optionally port (a variable that goes with the first of them).
     """
-    for row in needs:
+    for row in [row for row in needs if not groups.get(row["of"])]:
         lacking = [host for host in groups.get(row["group"]) or [] if not any(look(host, name) for name in row["unless"])]
-        if lacking and not groups.get(row["of"]):
+        if lacking:
             yield "group %s has %s and group %s has no host, so there is no %s; add a host to %s, or set %s to where it is" % (
                 row["group"], ", ".join(lacking), row["of"], row["what"], row["of"], row["unless"][0])
+        for host in groups.get(row["group"]) or []:
+            if row.get("port") and look(host, row["unless"][0]) and not look(host, row["port"]):
+                yield "%s has %s and no %s, and without a host in group %s no port is known; set %s" % (
+                    host, row["unless"][0], row["port"], row["of"], row["port"])
 
 
 def address_problems(hosts: list[str], look: Look) -> Iterator[str]:

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
+
+from ansible_collections.mlops.stack.plugins.plugin_utils._shapes import is_loopback
 
 Look = Callable[[str, str], Any]
 
@@ -40,27 +43,32 @@ def targets(parts: Mapping[str, Any], here: str, groups: Mapping[str, list[str]]
     """
     members = {host for service in parts["services"].values() for host in groups.get(service["group"]) or []}
     addresses = {name: host for host in members for name in (host, look(host, "ansible_host"), look(host, "mlops_address")) if name}
-    containers = [service["service"] for service in parts["services"].values()]
     for row in parts["rows"]:
-        if not any(here in (groups.get(group) or []) for group in row["groups"]):
-            continue
-        service = parts["services"].get(row.get("part"), {})
-        place = place_of(row, lambda name: look(here, name))
-        if place:
-            host, port = place[0], place[1] or parts["ports"].get(row.get("part"))
-            peer = addresses.get(host)
-            if host in containers or peer == here or not port:
-                continue
-            # What is another host's part may not run yet; what is nobody's must.
-            yield {"host": host, "port": int(port), "what": row["what"], "fix": "correct " + row["variable"], "open": peer is None, "peer": peer or ""}
-        elif service and here not in (groups.get(service["group"]) or [here]):
-            yield _part(groups[service["group"]][0], look(groups[service["group"]][0], service["variable"]) or parts["ports"][row["part"]],
-                        row["what"], look)
+        if any(here in (groups.get(group) or []) for group in row["groups"]):
+            # A port that is none is told by its variable.
+            with contextlib.suppress(ValueError, TypeError):
+                yield from _of_row(row, parts, here, groups, look, addresses)
     for part, found in parts["scraped"].items():
         for target in found:
             peer = target["labels"]["instance"]
             if peer != here:
                 yield _part(peer, target["targets"][0].rpartition(":")[2], "what Prometheus asks of %s" % part, look)
+
+
+def _of_row(row: Mapping[str, Any], parts: Mapping[str, Any], here: str, groups: Mapping[str, list[str]], look: Look,
+            addresses: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """The place that a row of parts stands for, if it is on another host. addresses: names and addresses of hosts -> host."""
+    service = parts["services"].get(row.get("part"), {})
+    place = place_of(row, lambda name: look(here, name))
+    if place:
+        host, port = place[0], place[1] or parts["ports"].get(row.get("part"))
+        peer = addresses.get(host)
+        if port and peer != here and not is_loopback(host) and host not in [known["service"] for known in parts["services"].values()]:
+            # What is another host's part may not run yet; what is nobody's must.
+            yield {"host": host, "port": int(port), "what": row["what"], "fix": "correct " + row["variable"], "open": peer is None, "peer": peer or ""}
+    elif service and here not in (groups.get(service["group"]) or [here]):
+        peer = groups[service["group"]][0]
+        yield _part(peer, look(peer, service["variable"]) or parts["ports"][row["part"]], row["what"], look)
 
 
 def _part(peer: str, port: Any, what: str, look: Look) -> dict[str, Any]:

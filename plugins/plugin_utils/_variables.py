@@ -77,11 +77,12 @@ def has_type(value: Any, wanted: str) -> bool:
     return True
 
 
-def found_words(name: str, value: Any) -> str:
-    """What stands in a variable, without it where it may be a secret."""
+def found_words(name: str, value: Any, as_kind: bool = True) -> str:
+    """What stands in a variable, without it where it may be a secret. as_kind: say what it is where that does not show."""
     if is_hidden(name, value) or isinstance(value, (Mapping, list, tuple)) or value is None:
         return kind(value)
-    return reprlib.repr(str(value)) if isinstance(value, str) else "%s (%s)" % (str(value).lower(), kind(value))
+    shown = reprlib.repr(str(value)) if isinstance(value, str) else str(value).lower()
+    return "%s (%s)" % (shown, kind(value)) if as_kind and not isinstance(value, str) else shown
 
 
 def value_problems(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[str]:
@@ -108,7 +109,7 @@ def value_problems(name: str, value: Any, option: Mapping[str, Any]) -> Iterator
     for where, shape in shape_problems(name, value):
         found = value[where.rpartition(".")[2]] if isinstance(value, Mapping) else value
         yield "variable %s %s; wanted is %s" % (
-            where, "has not the right shape" if is_hidden(name, found) else "is " + found_words(name, found), shape)
+            where, "has not the right shape" if is_hidden(name, found) else "is " + found_words(name, found, as_kind=False), shape)
 
 
 def key_problems(name: str, value: Mapping[str, Any], keys: list[str]) -> Iterator[str]:

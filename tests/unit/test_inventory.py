@@ -11,7 +11,7 @@ from ansible_collections.mlops.stack.plugins.plugin_utils._targets import target
 STACK = {
     "known": ["infra", "mlflow", "airflow", "airflow_worker", "monitoring"],
     "sizes": [{"name": name, "at_least": least, "at_most": 1} for name, least in (("infra", 0), ("airflow", 0), ("monitoring", 1))],
-    "needs": [{"group": "airflow_worker", "of": "infra", "what": "broker", "unless": ["airflow_redis_host"]},
+    "needs": [{"group": "airflow_worker", "of": "infra", "what": "broker", "unless": ["airflow_redis_host"], "port": "airflow_redis_port"},
               {"group": "mlflow", "of": "infra", "what": "database", "unless": ["mlflow_db_host", "mlflow_instance_connection"]}]}
 GOOD = {"infra": ["a"], "mlflow": ["b"], "airflow": ["a"], "airflow_worker": ["b", "c"], "monitoring": ["b"]}
 
@@ -26,6 +26,7 @@ def look(groups, hostvars=None, **changes):
     ({**GOOD, "airflow": ["a", "b"]}, {}, "group airflow holds a, b"),
     ({**GOOD, "monitoring": []}, {}, "group monitoring is empty; add the host"),
     ({**GOOD, "infra": []}, {"b": {"airflow_redis_host": "x", "mlflow_db_host": "x"}}, "group airflow_worker has c and group infra has no host"),
+    ({**GOOD, "infra": []}, {"c": {"airflow_redis_host": "x"}}, "c has airflow_redis_host and no airflow_redis_port, and without a host in group infra"),
     ({**GOOD, "infra": []}, {}, "so there is no database; add a host to infra, or set mlflow_db_host to where it is"),
     ({**GOOD, "airflow_workers": ["d"]}, {}, "group airflow_workers is not one of the stack's; did you mean airflow_worker?"),
     ({**GOOD, "monitor": ["a"]}, {}, "group monitor is not one of the stack's; did you mean monitoring?"),
@@ -78,6 +79,8 @@ def places(here, hostvars, groups=GOOD, scraped=None):
      [("db.internal", 6432, True, ""), ("mail", 25, True, "")]),
     ("b", {"b": {"mlflow_db_host": "db.internal"}}, [("db.internal", 5432, True, "")]),
     ("b", {"b": {"mlflow_db_host": "postgres-airflow"}}, []),
+    ("b", {"b": {"mlflow_db_host": "localhost"}}, []),  # told by its variable
+    ("c", {"b": {"mlflow_port": "abc"}}, []),
     ("b", {"b": {"mlflow_db_host": "b"}}, []),
 ])
 def test_what_a_host_connects_to(here, hostvars, expected):

@@ -20,7 +20,7 @@ def look(variables, removed=()):
 @pytest.mark.parametrize("name, value, told", [
     ("mlflow_port", "abc", "variable mlflow_port is 'abc'; wanted is a whole number"),
     ("mlflow_port", True, "variable mlflow_port is true (true or false); wanted is a whole number"),
-    ("mlflow_port", 0, "variable mlflow_port is 0 (a whole number); wanted is a port, 1 to 65535"),
+    ("mlflow_port", 0, "variable mlflow_port is 0; wanted is a port, 1 to 65535"),
     ("mlflow_port", 5000.5, "wanted is a whole number"),
     ("mlflow_port", None, "variable mlflow_port is empty; wanted is a whole number"),
     ("mlops_timeout", "soon", "variable mlops_timeout is 'soon'; wanted is a number"),

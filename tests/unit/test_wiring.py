@@ -52,7 +52,8 @@ def test_problems_of_all_hosts_are_one_list_and_each_stands_once():
 
 
 def test_a_host_that_does_not_answer_is_a_problem_where_the_others_need_it():
-    hostvars = {"a": {"found": {"unreached": [{"peer": "b", "problem": "b's part"}, {"peer": "d", "problem": "d's part"}]}}, "b": {"found": {"no_answer": "why"}}}
+    unreached = [{"peer": "b", "problem": "b's part"}, {"peer": "d", "problem": "d's part"}]
+    hostvars = {"a": {"found": {"unreached": unreached}}, "b": {"found": {"no_answer": "why"}}}
     # Which of its parts others miss needs no second word; a host outside of the run is another matter.
     assert wiring.problems(["a", "b"], hostvars, ["found"]) == ["- a: d's part"]
     assert [line.split(";")[0] for line in wiring.problems(["a", "b"], hostvars, ["found"], ["b"])] == ["- b: does not answer (why)", "- a: d's part"]
