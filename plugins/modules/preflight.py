@@ -146,6 +146,7 @@ data: {description: Whether the host holds data of this project., returned: alwa
 """
 
 import json
+import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -161,6 +162,7 @@ from ansible_collections.mlops.stack.plugins.module_utils._host_checks import (
     port_problem,
 )
 
+OS_RELEASE = "/etc/os-release"
 ENGINE_DATA = "/var/lib/docker"
 # MiB that a host needs whose images and volumes are there.
 SETTLED = 1024
@@ -240,8 +242,8 @@ class Host:
             yield memory_problem(memory_mib(handle.read()), wanted["min_memory_mib"])
         engine = (self.docker("version", "--format", "{{.Server.Version}}") or "").strip()
         yield engine_problem(engine, wanted["min_engine"])
-        if wanted["distributions"] and wanted["min_compose"]:
-            with open("/etc/os-release", encoding="utf-8") as handle:
+        if wanted["distributions"] and wanted["min_compose"] and os.path.exists(OS_RELEASE):
+            with open(OS_RELEASE, encoding="utf-8") as handle:
                 yield compose_problem(engine, self.docker("compose", "version", "--short") or "", wanted["min_compose"], handle.read(),
                                       wanted["distributions"])
 

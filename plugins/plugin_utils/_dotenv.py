@@ -21,6 +21,7 @@ else:
     DOTENV_MISSING = None
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+CUT = re.compile(r"[^=]*=\s*[^\s'\"].*?\s#")
 # How alike two names are (0 to 1) from which on one is taken for the other misspelt: MLFLOW_DB_PASS yes, MLFLOW_DB no.
 ALIKE = 0.82
 
@@ -32,6 +33,8 @@ class Entry(NamedTuple):
     name: str | None
     value: str | None
     lines: int
+    # Whether a comment ends a value without quotes.
+    cut: bool
 
 
 def entries(text: str) -> Iterator[Entry]:
@@ -45,7 +48,7 @@ def entries(text: str) -> Iterator[Entry]:
         # python-dotenv counts blank lines before an entry to it.
         body = binding.original.string.lstrip()
         line = binding.original.line + binding.original.string[:len(binding.original.string) - len(body)].count("\n")
-        yield Entry(line, binding.key, binding.value, body.rstrip("\n").count("\n") + 1)
+        yield Entry(line, binding.key, binding.value, body.rstrip("\n").count("\n") + 1, bool(CUT.match(body)))
 
 
 def syntax_problems(path: str, found: list[Entry]) -> Iterator[str]:
@@ -121,6 +124,14 @@ def value_problems(path: str, found: list[Entry], names: Mapping[str, Any], take
         why = shape_problem(entry.value, names[entry.name], taken.get(entry.name, []))
         if why:
             yield "%s, line %d: %s %s" % (path, entry.line, entry.name, why)
+
+
+def cut_warnings(path: str, found: list[Entry], names: Mapping[str, Any]) -> Iterator[str]:
+    """Secrets that a comment cuts off, which may be a part of them."""
+    for entry in found:
+        if entry.cut and names.get(entry.name or "", {}).get("secret"):
+            yield "%s, line %d: the value of %s ends before #, where a comment begins; if that is a part of it, put the value in single quotes" % (
+                path, entry.line, entry.name)
 
 
 def variable_problems(given: Mapping[str, Any], names: Mapping[str, Any], taken: Mapping[str, list[str]]) -> Iterator[str]:

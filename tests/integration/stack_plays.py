@@ -52,7 +52,7 @@ class Stack:
         children = {name: {"hosts": {host: {} for host in hosts}, "vars": self.group_vars.get(name, {})} for name, hosts in self.groups.items()}
         (self.path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": self.hosts, "children": children, "vars": self.vars}}))
 
-    def play(self, name: str, *arguments: str) -> tuple[int, str]:
+    def play(self, name: str | pathlib.Path, *arguments: str) -> tuple[int, str]:
         """The playbook's exit status and all that it printed."""
         self.write()
         done = subprocess.run(["ansible-playbook", "-i", str(self.path / "hosts.yml"), str(ROOT / "playbooks" / name), *arguments],

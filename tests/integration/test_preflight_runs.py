@@ -29,6 +29,19 @@ DOTENV = [
 IMAGES = ("debian", "python", "builder", "postgres", "redis", "mlflow", "regmodel", "airflow", "prometheus", "alertmanager", "node_exporter",
           "postgres_exporter", "redis_exporter", "blackbox_exporter", "grafana")
 
+LEFT_OUT = """
+- hosts: all
+  gather_facts: false
+  any_errors_fatal: true
+  tasks:
+    - import_role: {name: mlops.stack.mlops, tasks_from: preflight}
+- hosts: all
+  gather_facts: false
+  tasks:
+    - command: "true"
+    - import_role: {name: mlops.stack.mlops, tasks_from: left_out}
+"""
+
 
 def own_address():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -204,3 +217,28 @@ def test_what_is_right_is_let_through_however_odd(stack):
     status, said = stack.play("preflight.yml", "--limit", "one")
     assert status == 0 and said.count("no problems found") == 1, said
     assert HUSH not in said and stack.tree() == before
+
+
+def test_a_host_that_does_not_answer_is_left_out_unless_the_others_need_it(stack):
+    stack.hosts["two"] = {"mlops_dir": str(stack.path / "opt2"), "ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1,
+                          "mlops_address": "192.0.2.250"}
+    stack.hosts["one"]["mlops_address"] = own_address()
+    stack.vars["mlops_bind"] = "0.0.0.0"
+    stack.groups["mlflow"] = ["two"]
+    play = stack.path / "play.yml"
+    play.write_text(LEFT_OUT)
+    why = "Connection refused"
+    status, said = stack.play(play)
+    assert status == 2, said
+    assert "two does not answer and is left out; the others go on (" in said and why in said
+    # Nothing tries it again, nothing that it holds is missed, and it is named at the end.
+    assert "changed: [one]" in said and "changed: [two]" not in said and said.count("UNREACHABLE") == 0
+    assert "Not done on two: no answer when the run began." in said.partition("changed: [one]")[2]
+
+    stack.groups["airflow"] = ["two"]
+    status, said = stack.play(play)
+    assert status == 2 and "changed: [one]" not in said
+    assert [line for line in told(said) if line.startswith("- two: does not answer (") and why in line]
+    # A look alone tells every host, whatever it holds.
+    stack.groups["airflow"] = ["one"]
+    check(stack, ["- two: does not answer ("])
