@@ -106,7 +106,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        result.update(changed=False, problems=[], controller_problems=[], unreached=[], images=[], data=False)
+        result.update(changed=False, problems=[], controller_problems=[], unreached=[], images=[], data=False, settled=False)
         self._vars, self._seen = task_vars, {}
         args, unclear = self._options()
         problems = self._controllers(args, result["controller_problems"])
@@ -163,7 +163,10 @@ class ActionModule(ActionBase):
             problems, warnings = variable_problems(given, **args["variables"])
             self._warn(warnings)
         if args.get("inventory") and here == self._vars["ansible_play_hosts_all"][0]:
-            found, warnings = inventory_problems(args["inventory"], groups, self._look)
+            # What .env gives stands for the variable of the same, on every host.
+            dotenv = {row["variable"]: args["given"][name]["value"] for name, row in (args.get("given_files") or {}).get("names", {}).items()
+                      if name in (args.get("given") or {})}
+            found, warnings = inventory_problems(args["inventory"], groups, lambda host, name: self._look(host, name) or dotenv.get(name))
             shared += found
             self._warn(warnings)
         problems += shared_ports(args.get("ports") or [])
@@ -202,7 +205,7 @@ class ActionModule(ActionBase):
         for warning in found["doubts"]:
             self._warn(["%s: %s" % (self._vars["inventory_hostname"], warning)])
         remembered = found.pop("remembered")
-        result.update(found)
+        result.update(found, settled=bool(remembered))
         result["problems"] += [clock] if clock else []
         return remembered
 

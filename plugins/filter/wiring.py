@@ -107,10 +107,13 @@ def problems(hosts, hostvars, results, essential=()):
     shared = {"- controller: %s" % problem: None for _host, what in found for problem in what.get("controller_problems", [])}
     silent = {host: what["no_answer"] for host, what in found if what.get("no_answer")}
     told = silent if len(silent) == len(hosts) else {host: why for host, why in silent.items() if host in essential}
+    settled = {host for host, what in found if what.get("settled")}
     same: dict[str, list[str]] = {}
     for host, what in found:
-        # What is on a host that did not answer needs no second word.
-        unreached = [row["problem"] for row in what.get("unreached", []) if row["peer"] not in silent]
+        # What is on a host that did not answer needs no second word. The firewall of one that was set up before a new one came lets that
+        # in when the run gets there.
+        unreached = [row["problem"] for row in what.get("unreached", [])
+                     if row["peer"] not in silent and not (row["dropped"] and row["peer"] in settled and host not in settled)]
         for problem in [*what.get("problems", []), *unreached]:
             same.setdefault(problem, []).append(host)
     return (list(shared)

@@ -52,9 +52,14 @@ def problem(target: dict[str, Any], outcome: Outcome | None) -> str | None:
             "mlops_check_network=false leaves this look out" % (target["what"], where, outcome.detail, target["fix"]))
 
 
-def unreached(targets: list[dict[str, Any]], seconds: float = SECONDS) -> list[dict[str, str]]:
-    """All that this host cannot use of the targets: problem and peer. One look for targets at the same place."""
+def unreached(targets: list[dict[str, Any]], seconds: float = SECONDS) -> list[dict[str, Any]]:
+    """All that this host cannot use of the targets: problem, peer, and whether there was no answer at all. One look for each place."""
     places = {(target["host"], target["port"]): target for target in targets}
     outcomes = dict(zip(places, look(list(places.values()), seconds)))
-    found = [(problem(target, outcomes[target["host"], target["port"]]), target["peer"]) for target in targets]
-    return [{"problem": text, "peer": peer} for text, peer in found if text]
+    found = []
+    for target in targets:
+        outcome = outcomes[target["host"], target["port"]]
+        text = problem(target, outcome)
+        if text:
+            found.append({"problem": text, "peer": target["peer"], "dropped": outcome is not None and outcome.code == "timeout"})
+    return found

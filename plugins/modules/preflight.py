@@ -129,11 +129,12 @@ controller_problems:
   type: list
   elements: str
 unreached:
-  description: What this host cannot connect to, as C(problem) and C(peer), the inventory's host that it is on.
+  description: What this host cannot connect to, as C(problem), C(peer) (the inventory's host that it is on) and C(dropped) (no answer at all).
   returned: always
   type: list
   elements: dict
 doubts: {description: What may be wrong; the action plugin warns of it., returned: when there is an answer, type: list, elements: str}
+settled: {description: Whether the host remembers former runs; made by the action plugin., returned: always, type: bool}
 sound: {description: Whether the host answered and no variable is wrong; made by the action plugin., returned: always, type: bool}
 images: {description: Local names of the images that the host has., returned: always, type: list, elements: str}
 state:

@@ -211,7 +211,10 @@ def test_images_that_cannot_be_got(stack):
 def test_what_is_right_is_let_through_however_odd(stack):
     stack.put(".env", ("\ufeff" + "\r\n".join([
         "MLFLOW_DB_PASSWORD='hush-0451 $HOME ${x} #no comment \"quoted\"'", 'GF_SECURITY_ADMIN_PASSWORD="hush-0451 \\"x\\" \\\\ é"',
-        "_AIRFLOW_WWW_USER_PASSWORD='hush-0451" + "é" * 5000 + "'", "export MLFLOW_DB_USER = fred  # who", ""])))
+        "_AIRFLOW_WWW_USER_PASSWORD='hush-0451" + "é" * 5000 + "'", "export MLFLOW_DB_USER = fred  # who",
+        "MLFLOW_INSTANCE_CONNECTION=my-project:europe-west1:mlflow", ""])))
+    # MLflow's database is elsewhere: .env says so, and no variable does.
+    stack.groups = {"mlflow": ["one"]}
     stack.hosts["one"].update(mlflow_port=str(free_ports(1)[0]), mlops_timeout="900", with_monitoring="no", mlflow_memory="1.5GiB")
     before = stack.tree()
     status, said = stack.play("preflight.yml", "--limit", "one")

@@ -104,7 +104,7 @@ def test_a_port_that_accepts_and_a_host_that_refuses_both_prove_the_way():
         assert reach.unreached([target("127.0.0.1", port, open=True)]) == []
     assert reach.unreached([target("127.0.0.1", port)]) == []
     found = reach.unreached([target("127.0.0.1", port, open=True, peer="p")])
-    assert [row["peer"] for row in found] == ["p"]
+    assert [(row["peer"], row["dropped"]) for row in found] == [("p", False)]
     assert "it is at 127.0.0.1:%d, and nothing accepts a connection there" % port in found[0]["problem"] and "correct it_host" in found[0]["problem"]
 
 
@@ -124,6 +124,6 @@ def test_all_are_looked_at_at_once_and_none_longer_than_the_limit():
         for one in queued:
             one.close()
     assert took < 1.5
-    assert len(found) == 21
+    assert len(found) == 21 and found[0]["dropped"] and not found[-1]["dropped"]
     assert "silent is at 127.0.0.1:%d, and this host cannot reach it" % port in found[0]["problem"]
     assert "no-such-host.invalid:1, and this host cannot resolve that name" in found[-1]["problem"]
