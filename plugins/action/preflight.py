@@ -7,27 +7,27 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets as random
 import time
-from difflib import get_close_matches
+from collections.abc import Mapping
+from functools import partial
 
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
+from ansible_collections.mlops.stack.plugins.modules.preflight import ARGUMENTS
 from ansible_collections.mlops.stack.plugins.plugin_utils._given_files import given_file_problems
+from ansible_collections.mlops.stack.plugins.plugin_utils._inventory import inventory_problems
+from ansible_collections.mlops.stack.plugins.plugin_utils._shapes import is_port
+from ansible_collections.mlops.stack.plugins.plugin_utils._targets import targets
+from ansible_collections.mlops.stack.plugins.plugin_utils._variables import variable_problems
 
 # Products of which one version (for PostgreSQL, a major) cannot read the data of another (postgresql.org, "Upgrading a Cluster").
 UNREADABLE = ("postgres",)
-ON_HOST = ("project", "state_path", "ports", "min_free_mib", "min_memory_mib", "min_engine")
+ON_HOST = ("project", "state_path", "ports", "reach", "bind", "address", "min_free_mib", "min_memory_mib", "min_engine", "min_compose", "distributions")
 # Seconds that clocks may differ. Airflow's tokens for reading a task's log live 30 s.
 MOST_SKEW = 30
-
-
-def variable_problems(choices):
-    """Variables whose value is none of its choices."""
-    for row in choices:
-        if row["value"] not in row["choices"]:
-            near = get_close_matches(str(row["value"]), row["choices"], 1)
-            yield "%s is %r; it can be %s%s" % (
-                row["name"], row["value"], ", ".join(row["choices"]), "; did you mean %s?" % near[0] if near else "")
 
 
 def file_problems(files):
@@ -39,21 +39,6 @@ def file_problems(files):
             yield "%s names %s, which this user may not read" % (row["name"], row["path"])
 
 
-def group_problems(groups):
-    """Inventory groups with too few or too many hosts."""
-    for row in groups:
-        if row["hosts"]:
-            yield "group %(name)s holds %(hosts)s; its parts run once: keep at most %(at_most)d host in it" % dict(row, hosts=", ".join(row["hosts"]))
-        else:
-            yield "group %(name)s is empty; add the host that its parts shall run on to it" % row
-
-
-def removed_problems(removed):
-    """Variables that are set and that nothing reads any more, with what to do instead."""
-    for name, instead in removed.items():
-        yield "variable %s is not read any more; %s" % (name, instead)
-
-
 def clock_problem(before, now, after):
     """Why the host's clock will not do, or None. now: the host's, told between before and after by the controller's; all in seconds."""
     skew = now - after if now > after else now - before if now < before else 0
@@ -61,6 +46,17 @@ def clock_problem(before, now, after):
         return None
     return ("its clock is %d s %s the controller's and may be at most %d s off, or Airflow refuses logs and tokens; "
             "run a time service (chrony, systemd-timesyncd) on both" % (abs(skew), "ahead of" if skew > 0 else "behind", MOST_SKEW))
+
+
+def look_problem(found):
+    """Why the module did not run on the host, from its result."""
+    said = " ".join(("%s %s" % (found.get("module_stderr") or "", found.get("msg") or "")).split())
+    if "password" in said.lower():
+        return ("sudo asks for a password here; give it (--ask-become-pass, ansible_become_password), let the login user use sudo without one "
+                "(NOPASSWD), or log in as root (%s)" % said[:200])
+    if re.search(r"sudo|become", said):
+        return "the login user may not become root here; allow it in sudoers, or log in as root (%s)" % said[:200]
+    return "it answers, and preflight cannot run there; is Python 3.9 or later at ansible_python_interpreter? (%s)" % said[:300]
 
 
 def shared_ports(ports):
@@ -98,40 +94,124 @@ def data_problems(remembered, wanted_secrets, wanted_versions, allow_migration):
                    "and run again with -e mlops_allow_migration=true, or keep %s" % (name, have, version, have))
 
 
+def plain(value):
+    """A value with all that it holds evaluated; ansible-core evaluates what a container holds when it is asked for."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 class ActionModule(ActionBase):
     """Options are documented in the module of the same name."""
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        args = self._task.args
-        before = time.time()
-        result.update(self._execute_module(module_args={name: args[name] for name in ON_HOST if name in args}, task_vars=task_vars))
-        if result.get("failed"):
-            return result
-        clock = clock_problem(before, result["now"], time.time())
-        result["problems"] += [clock] if clock else []
-        remembered = result.pop("remembered")
-        wanted_secrets, versions = args.get("secrets") or {}, args.get("versions") or {}
-        result["problems"] += variable_problems(args.get("choices") or [])
-        result["problems"] += group_problems(args.get("groups") or [])
-        result["problems"] += shared_ports(args.get("ports") or [])
-        result["controller_problems"] = [*file_problems(args.get("files") or []), *removed_problems(args.get("removed") or {})]
-        if args.get("given_files"):
-            problems, warnings = given_file_problems(args["given_files"], self._read)
-            result["controller_problems"] += problems
-            for warning in warnings:  # the same of every host is shown once
-                self._display.warning(warning)
+        result.update(changed=False, problems=[], controller_problems=[], unreached=[], images=[], data=False, settled=False)
+        self._vars, self._seen = task_vars, {}
+        args, unclear = self._options()
+        problems = self._controllers(args, result["controller_problems"])
+        remembered = self._hosts(args, result)
+        # A variable that is wrong is most often why an option has no value.
+        result["sound"] = not problems and not unclear and "now" in result
+        problems += unclear if not problems and not result["controller_problems"] else []
+        result["problems"] = list(dict.fromkeys(problems + result["problems"]))
+        secrets, versions = args.get("secrets") or {}, args.get("versions") or {}
         if result["data"]:
-            result["problems"] += data_problems(remembered, wanted_secrets, versions, args.get("allow_migration"))
+            result["problems"] += data_problems(remembered, secrets, versions, args.get("allow_migration"))
         # A host without data starts afresh; one with data keeps what other runs remembered of parts that this one leaves out.
         base = remembered if result["data"] else {}
         salt = remembered.get("salt") or random.token_hex(16)
         result["state"] = {
             "salt": salt,
-            "secrets": {**base.get("secrets", {}), **digests(wanted_secrets, salt)},
+            "secrets": {**base.get("secrets", {}), **digests(secrets, salt)},
             "versions": {**base.get("versions", {}), **versions},
         }
         return result
+
+    def _options(self):
+        """(options that have a usable value, problems of the others)."""
+        found, problems = {name: value for name, value in self._task.args.items() if name != "from_variables"}, []
+        for option, variable in (self._task.args.get("from_variables") or {}).items():
+            try:
+                found[option] = plain(self._templar.template(self._vars[variable]))
+            except Exception as error:  # pylint: disable=broad-except - a template may raise anything
+                problems.append("%s cannot be evaluated for preflight: %s" % (variable, " ".join(str(error).split())))
+        # One bad port keeps none of the others from being looked at; the variable that it is from is told by itself.
+        found["ports"] = [row for row in found.get("ports") or [] if is_port(row["port"])]
+        for option in [name for name in found if name in ON_HOST]:
+            wrong = ArgumentSpecValidator({option: ARGUMENTS[option]}).validate({option: found[option]}).error_messages
+            if wrong:
+                problems.append("preflight: %s" % "; ".join(wrong))
+                del found[option]
+        return found, problems
+
+    def _look(self, host, name):
+        """A variable as a host's inventory or the command line sets it, or None."""
+        if host not in self._seen:
+            self._seen[host] = self._vars["hostvars"][host]  # each look gathers all of the host's variables
+        try:
+            return self._seen[host].get(name)
+        except Exception:  # pylint: disable=broad-except - what cannot be evaluated is told for the host whose it is
+            return None
+
+    def _controllers(self, args, shared):
+        """What can be told without the host: problems of this one, and shared ones, which are added."""
+        here, groups = self._vars["inventory_hostname"], self._vars["groups"]
+        problems: list[str] = []
+        if args.get("variables"):
+            given = {name: partial(self._given, name) for name in self._vars["hostvars"][here]}
+            problems, warnings = variable_problems(given, **args["variables"])
+            self._warn(warnings)
+        if args.get("inventory") and here == self._vars["ansible_play_hosts_all"][0]:
+            # What .env gives stands for the variable of the same, on every host.
+            dotenv = {row["variable"]: args["given"][name]["value"] for name, row in (args.get("given_files") or {}).get("names", {}).items()
+                      if name in (args.get("given") or {})}
+            found, warnings = inventory_problems(args["inventory"], groups, lambda host, name: self._look(host, name) or dotenv.get(name))
+            shared += found
+            self._warn(warnings)
+        problems += shared_ports(args.get("ports") or [])
+        shared += file_problems(args.get("files") or [])
+        if args.get("given_files"):
+            found, warnings = given_file_problems(
+                {"given": {}, "taken": {}, **{name: args[name] for name in ("given", "taken") if name in args}, **args["given_files"]}, self._read)
+            shared += found
+            self._warn(warnings)
+        return problems
+
+    def _given(self, name):
+        return plain(self._templar.template(self._vars[name]))
+
+    def _hosts(self, args, result):
+        """Adds the host's own half to the result; returns what the host remembers."""
+        module_args = {name: args[name] for name in ON_HOST if name in args}
+        if args.get("parts"):
+            try:
+                module_args["reach"] = list(targets(args["parts"], self._vars["inventory_hostname"], self._vars["groups"], self._look))
+            except (ValueError, KeyError, TypeError):
+                self._display.vvv("preflight: what is wrong with a port or an address keeps the network from being looked at")
+        try:
+            before = time.time()
+            found = self._execute_module(module_args=module_args, task_vars=self._vars)
+        except AnsibleConnectionFailure as error:
+            # Not Ansible's own "unreachable": one of these may be left out, and what the controller finds counts all the same.
+            result["no_answer"] = " ".join(str(error).split())
+            return {}
+        except AnsibleError as error:
+            found = {"failed": True, "msg": str(error)}
+        if found.get("failed"):
+            result["problems"].append(look_problem(found))
+            return {}
+        clock = clock_problem(before, found["now"], time.time())
+        for warning in found["doubts"]:
+            self._warn(["%s: %s" % (self._vars["inventory_hostname"], warning)])
+        remembered = found.pop("remembered")
+        result.update(found, settled=bool(remembered))
+        result["problems"] += [clock] if clock else []
+        return remembered
+
+    def _warn(self, warnings):
+        for warning in warnings:  # the same of every host is shown once
+            self._display.warning(warning)
 
     def _read(self, path):
         """A file's bytes, decrypted where Ansible Vault encrypted it."""

@@ -5,21 +5,14 @@
 
 from __future__ import annotations
 
-import re
-
-try:
-    from ansible.parsing.vault import VaultHelper
-except ImportError:  # ansible-core before 2.19 does not say of a value that it was encrypted
-    VaultHelper = None
-
-# Names of variables whose values are or may hold secrets.
-SECRET = re.compile(r"password|secret|token|salt|key|webhook|environment|databases|ur[il]\b|args\b")
+from ansible_collections.mlops.stack.plugins.plugin_utils._secret_names import is_hidden
 
 
 def _shown(name, value, secret=False):
-    """A value on one line, "set" where it must not be seen. A dictionary is seen where it holds numbers only."""
-    opaque = isinstance(value, dict) and not all(isinstance(item, int) for item in value.values())
-    if secret or SECRET.search(name) or opaque or (VaultHelper and VaultHelper.get_ciphertext(value, with_tags=False) is not None):
+    """A value on one line, "set" where it must not be seen. A dictionary is seen where it holds numbers only, a list where it holds none."""
+    opaque = (isinstance(value, dict) and not all(isinstance(item, int) for item in value.values())
+              or isinstance(value, (list, tuple)) and any(isinstance(item, (dict, list, tuple)) for item in value))
+    if secret or is_hidden(name, value) or opaque:
         return "set"
     return " ".join(str(value).split()) or "empty"
 

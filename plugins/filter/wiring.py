@@ -58,12 +58,6 @@ def subject_alt_name(name):
         return "DNS:%s" % name
 
 
-def group_sizes(limits, groups):
-    """Groups with too few or too many hosts: limits ({"name", "at_least", "at_most"}) that do not hold, each with its "hosts"."""
-    rows = [dict(limit, hosts=list(groups.get(limit["name"]) or [])) for limit in limits]
-    return [row for row in rows if not row["at_least"] <= len(row["hosts"]) <= row["at_most"]]
-
-
 def roles_of(role_groups, groups, inventory_hostname):
     """Roles (list of str, in the order of role_groups) one of whose groups holds inventory_hostname."""
     return [role for role, names in role_groups.items()
@@ -112,14 +106,29 @@ def given(names, dotenv, hostvars, groups, inventory_hostname):
     return found
 
 
-def problems(hosts, hostvars, result):
-    """All problems that the registered variable named result holds on the hosts, as lines "- host: problem".
+def problems(hosts, hostvars, results, essential=()):
+    """All problems that the registered variables named results hold on the hosts, as lines "- host: problem".
 
-    Those of the controller, which every host that uses the same files finds, stand first and once.
+    Those of the controller stand first, and each is told once with all hosts that have it. A host that did not answer is a
+    problem where it is one of the essential, or where none of the hosts answers.
     """
-    found = [(host, hostvars[host].get(result) or {}) for host in hosts]
-    shared = {"- controller: %s" % problem: None for host, what in found for problem in what.get("controller_problems", [])}
-    return list(shared) + ["- %s: %s" % (host, problem) for host, what in found for problem in what.get("problems", [])]
+    found = [(host, hostvars[host].get(result) or {}) for host in hosts for result in results]
+    shared = {"- controller: %s" % problem: None for _host, what in found for problem in what.get("controller_problems", [])}
+    silent = {host: what["no_answer"] for host, what in found if what.get("no_answer")}
+    told = silent if len(silent) == len(hosts) else {host: why for host, why in silent.items() if host in essential}
+    settled = {host for host, what in found if what.get("settled")}
+    same: dict[str, list[str]] = {}
+    for host, what in found:
+        # What is on a host that did not answer needs no second word. The firewall of one that was set up before a new one came lets that
+        # in when the run gets there.
+        unreached = [row["problem"] for row in what.get("unreached", [])
+                     if row["peer"] not in silent and not (row["dropped"] and row["peer"] in settled and host not in settled)]
+        for problem in [*what.get("problems", []), *unreached]:
+            same.setdefault(problem, []).append(host)
+    return (list(shared)
+            + ["- %s: does not answer (%s); bring it up, or correct ansible_host, ansible_user and the key it is reached with" % (host, why)
+               for host, why in told.items()]
+            + ["- %s: %s" % (", ".join(hosts), problem) for problem, hosts in same.items()])
 
 
 class FilterModule:
@@ -128,5 +137,5 @@ class FilterModule:
     def filters(self):
         return {"endpoint": endpoint, "roles_of": roles_of, "secret_file": secret_file, "secret_files": secret_files,
                 "scrape_targets": scrape_targets, "subject_alt_name": subject_alt_name,
-                "group_sizes": group_sizes, "published_ports": published_ports,
+                "published_ports": published_ports,
                 "named_files": named_files, "given": given, "problems": problems}

@@ -20,8 +20,8 @@ attributes:
   platform: {platforms: posix}
 extends_documentation_fragment: [ansible.builtin.action_common_attributes]
 options:
-  project: {description: Name of the Compose project., type: str, required: true}
-  state_path: {description: File in which the host remembers versions and secret digests., type: path, required: true}
+  project: {description: Name of the Compose project. Wanted., type: str}
+  state_path: {description: File in which the host remembers versions and secret digests. Wanted., type: path}
   ports:
     description: Ports this host will publish.
     type: list
@@ -43,11 +43,33 @@ options:
     description: Oldest Docker Engine that will do, such as C(20.10.10); compared where one runs. Empty checks nothing.
     type: str
     default: ""
-  choices:
-    description: Variables with a closed set of values, as C(name), C(value) and C(choices). Used on the controller.
+  min_compose:
+    description: Oldest Compose that will do; told only where O(distributions) shows that no newer one can be installed. Empty checks nothing.
+    type: str
+    default: ""
+  distributions:
+    description: Distributions, such as C(Debian 13), on which a missing Engine or Compose can be installed. None checks nothing.
+    type: list
+    elements: str
+    default: []
+  bind: {description: Address that the host publishes ports on; empty checks nothing., type: str, default: ""}
+  address: {description: Address that the other hosts reach this one by; empty checks nothing., type: str, default: ""}
+  reach:
+    description: Places that must answer; the action plugin adds those of O(parts).
     type: list
     elements: dict
     default: []
+    suboptions:
+      host: {description: Name or address., type: str, required: true}
+      port: {description: Port number., type: int, required: true}
+      what: {description: "What is there, in words.", type: str, required: true}
+      fix: {description: What to do where it does not answer., type: str, required: true}
+      open: {description: Whether it must accept a connection now; else a refusal proves enough., type: bool, default: false}
+      peer: {description: The inventory's host that it is on., type: str, default: ""}
+  from_variables:
+    description: Options given as names of variables. Each is evaluated by itself; one that cannot be is a problem and hides no other.
+    type: dict
+    default: {}
   files:
     description: Files and directories that a variable names and that must be readable on the controller, as C(name) and C(path).
     type: list
@@ -55,20 +77,28 @@ options:
     default: []
   given_files:
     description:
-      - Files that the team brings, on the controller, as C(dotenv) (path), C(environments) and C(keys) (lists of paths), the tables C(names),
-        C(unused) and C(taken) of what the first may hold, and C(given), which the filter P(mlops.stack.given#filter) returns.
+      - Files that the team brings, on the controller, as C(dotenv) (path), C(environments) and C(keys) (lists of paths), and the tables C(names)
+        and C(unused) of what the first may hold.
       - What is missing is left out. Nothing of a file's content is ever told but names.
     type: dict
     default: {}
-  removed:
-    description: Variables that are set and are not read any more, each with what to do instead. Used on the controller.
+  given: {description: "What the user gives of them, as the filter P(mlops.stack.given#filter) returns it.", type: dict, default: {}}
+  taken: {description: Values that names in the first may not have., type: dict, default: {}}
+  variables:
+    description:
+      - The roles' directory (C(roles)), variables that are not read any more with what to do instead (C(removed)), and dictionaries of which
+        every key is looked up (C(whole)). What the inventory and the command line set is compared with the roles' argument specs. Used on the controller.
     type: dict
     default: {}
-  groups:
-    description: Inventory groups with too few or too many hosts, as C(name), C(hosts) and C(at_most). Used on the controller.
-    type: list
-    elements: dict
-    default: []
+  inventory:
+    description: The stack's groups (C(known)), how many hosts they may have (C(sizes)), what their parts need (C(needs)), and C(build_host). Used on
+      the controller.
+    type: dict
+    default: {}
+  parts:
+    description: What hosts connect to (C(rows)), where parts are (C(services), C(ports)) and what Prometheus asks (C(scraped)). Used on the controller.
+    type: dict
+    default: {}
   secrets:
     description: Secrets that the data is made with, by name. Used on the controller only, as salted digests.
     type: dict
@@ -98,83 +128,88 @@ controller_problems:
   returned: always
   type: list
   elements: str
+unreached:
+  description: What this host cannot connect to, as C(problem), C(peer) (the inventory's host that it is on) and C(dropped) (no answer at all).
+  returned: always
+  type: list
+  elements: dict
+doubts: {description: What may be wrong; the action plugin warns of it., returned: when there is an answer, type: list, elements: str}
+settled: {description: Whether the host remembers former runs; made by the action plugin., returned: always, type: bool}
+sound: {description: Whether the host answered and no variable is wrong; made by the action plugin., returned: always, type: bool}
+images: {description: Local names of the images that the host has., returned: always, type: list, elements: str}
 state:
   description: What to write to O(state_path) once the run goes on; made by the action plugin.
   returned: always
   type: dict
+no_answer: {description: Why the host cannot be reached; made by the action plugin., returned: when it cannot be, type: str}
 now: {description: The host's clock in seconds since the epoch; the action plugin compares it with the controller's., returned: always, type: float}
 data: {description: Whether the host holds data of this project., returned: always, type: bool}
 """
 
-import errno
 import json
 import os
-import re
-import socket
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlops.stack.plugins.module_utils import _reach
+from ansible_collections.mlops.stack.plugins.module_utils._host_checks import (
+    address_warning,
+    bind_problem,
+    compose_problem,
+    engine_problem,
+    free_mib,
+    memory_mib,
+    memory_problem,
+    port_problem,
+)
 
+OS_RELEASE = "/etc/os-release"
 ENGINE_DATA = "/var/lib/docker"
 # MiB that a host needs whose images and volumes are there.
 SETTLED = 1024
 
 
-def port_problem(wanted, ours):
-    """Why a port cannot be published, or None. ours: output of docker ps with the project's published ports."""
-    address, port = wanted["address"], wanted["port"]
-    if not 1 <= port <= 65535:
-        return "%s is %d; a port is 1 to 65535" % (wanted["name"], port)
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                if ":%d->" % port in ours:
-                    return None
-                return "%s: port %d on %s is in use by another program; stop it or set %s to a free port" % (
-                    wanted["name"], port, address, wanted["name"])
-            if error.errno == errno.EADDRNOTAVAIL:
-                return "%s: this host does not have the address %s; set mlops_bind or mlops_address to one of its own" % (wanted["name"], address)
-            return "%s: cannot bind port %d on %s: %s" % (wanted["name"], port, address, error.strerror)
-    return None
-
-
-def free_mib(path):
-    """Free space for root's data where path lies or will lie: (MiB, existing directory)."""
-    while not os.path.isdir(path):
-        path = os.path.dirname(path)
-    stat = os.statvfs(path)
-    return stat.f_bavail * stat.f_frsize // 1048576, path
-
-
-def memory_mib(meminfo):
-    """The host's memory in MiB, from the text of /proc/meminfo."""
-    kib = dict(line.split(":", 1) for line in meminfo.splitlines())["MemTotal"].split()[0]
-    return int(kib) // 1024
-
-
-def memory_problem(have, need):
-    """Why the memory (MiB) will not do, or None."""
-    if have >= need:
-        return None
-    return "the host has %d MiB of memory and its roles need %d; give it more, move a role to another host, or set mlops_min_memory_mib" % (have, need)
-
-
-def engine_problem(version, oldest):
-    """Why the Engine that runs will not do, or None. version: as docker version tells it, such as 20.10.24+dfsg1."""
-    found = re.match(r"\d+(\.\d+)*", version)
-    if not oldest or not found or [int(part) for part in found.group().split(".")] >= [int(part) for part in oldest.split(".")]:
-        return None
-    return "Docker Engine %s runs here and %s or later is needed; upgrade it (an Engine that runs is never replaced)" % (version, oldest)
+ARGUMENTS = {
+    "project": {"type": "str"},
+    "state_path": {"type": "path"},
+    "ports": {"type": "list", "elements": "dict", "default": [], "options": {
+        "name": {"type": "str", "required": True},
+        "address": {"type": "str", "required": True},
+        "port": {"type": "int", "required": True},
+    }},
+    "reach": {"type": "list", "elements": "dict", "default": [], "options": {
+        "host": {"type": "str", "required": True},
+        "port": {"type": "int", "required": True},
+        "what": {"type": "str", "required": True},
+        "fix": {"type": "str", "required": True},
+        "open": {"type": "bool", "default": False},
+        "peer": {"type": "str", "default": ""},
+    }},
+    "bind": {"type": "str", "default": ""},
+    "address": {"type": "str", "default": ""},
+    "min_free_mib": {"type": "int", "default": 0},
+    "min_memory_mib": {"type": "int", "default": 0},
+    "min_engine": {"type": "str", "default": ""},
+    "min_compose": {"type": "str", "default": ""},
+    "distributions": {"type": "list", "elements": "str", "default": []},
+    "from_variables": {"type": "dict", "default": {}},
+    "variables": {"type": "dict", "default": {}},
+    "inventory": {"type": "dict", "default": {}},
+    "parts": {"type": "dict", "default": {}},
+    "files": {"type": "list", "elements": "dict", "default": []},
+    "given_files": {"type": "dict", "default": {}, "no_log": True},
+    "given": {"type": "dict", "default": {}, "no_log": True},
+    "taken": {"type": "dict", "default": {}},
+    "secrets": {"type": "dict", "default": {}, "no_log": True},
+    "versions": {"type": "dict", "default": {}},
+    "allow_migration": {"type": "bool", "default": False},
+}
 
 
 class Host:
     def __init__(self, module):
         self.module = module
-        self.filter = "label=com.docker.compose.project=" + module.params["project"]
+        self.filter = "label=com.docker.compose.project=%s" % module.params["project"]
 
     def docker(self, *args):
         """Output of a docker command, or None where no Engine answers."""
@@ -197,50 +232,44 @@ class Host:
         return bool(remembered) if volumes is None else bool(volumes.strip())
 
 
+    def machine_problems(self, data):
+        """What the machine lacks: space, memory, an Engine and Compose that will do."""
+        wanted = self.module.params
+        free, where = free_mib(ENGINE_DATA)
+        need = min(wanted["min_free_mib"], SETTLED) if data else wanted["min_free_mib"]
+        if free < need:
+            yield "%d MiB are free in %s and %d are needed; make room (docker system prune) or set mlops_min_free_mib" % (free, where, need)
+        with open("/proc/meminfo", encoding="ascii") as handle:
+            yield memory_problem(memory_mib(handle.read()), wanted["min_memory_mib"])
+        engine = (self.docker("version", "--format", "{{.Server.Version}}") or "").strip()
+        yield engine_problem(engine, wanted["min_engine"])
+        if wanted["distributions"] and wanted["min_compose"] and os.path.exists(OS_RELEASE):
+            with open(OS_RELEASE, encoding="utf-8") as handle:
+                yield compose_problem(engine, self.docker("compose", "version", "--short") or "", wanted["min_compose"], handle.read(),
+                                      wanted["distributions"])
+
+
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "project": {"type": "str", "required": True},
-            "state_path": {"type": "path", "required": True},
-            "ports": {"type": "list", "elements": "dict", "default": [], "options": {
-                "name": {"type": "str", "required": True},
-                "address": {"type": "str", "required": True},
-                "port": {"type": "int", "required": True},
-            }},
-            "min_free_mib": {"type": "int", "default": 0},
-            "min_memory_mib": {"type": "int", "default": 0},
-            "min_engine": {"type": "str", "default": ""},
-            "choices": {"type": "list", "elements": "dict", "default": []},
-            "files": {"type": "list", "elements": "dict", "default": []},
-            "given_files": {"type": "dict", "default": {}, "no_log": True},
-            "removed": {"type": "dict", "default": {}},
-            "groups": {"type": "list", "elements": "dict", "default": []},
-            "secrets": {"type": "dict", "default": {}, "no_log": True},
-            "versions": {"type": "dict", "default": {}},
-            "allow_migration": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=ARGUMENTS, required_together=[("project", "state_path")], supports_check_mode=True)
     wanted = module.params
     host = Host(module)
     problems = []
-    try:
-        remembered = host.remembered(wanted["state_path"])
-    except (ValueError, OSError) as error:
-        remembered = {}
-        problems.append("%s cannot be read (%s); restore it from a backup, or remove it if the data is gone" % (wanted["state_path"], error))
-    data = host.holds_data(remembered)
+    remembered, data = {}, False
+    if wanted["state_path"]:
+        try:
+            remembered = host.remembered(wanted["state_path"])
+        except (ValueError, OSError) as error:
+            problems.append("%s cannot be read (%s); restore it from a backup, or remove it if the data is gone" % (wanted["state_path"], error))
+        data = host.holds_data(remembered)
     ours = host.docker("ps", "--filter", host.filter, "--format", "{{.Ports}}") or ""
-    problems += [problem for problem in (port_problem(port, ours) for port in wanted["ports"]) if problem]
-    free, where = free_mib(ENGINE_DATA)
-    need = min(wanted["min_free_mib"], SETTLED) if data else wanted["min_free_mib"]
-    if free < need:
-        problems.append("%d MiB are free in %s and %d are needed; make room (docker system prune) or set mlops_min_free_mib" % (free, where, need))
-    with open("/proc/meminfo", encoding="ascii") as handle:
-        memory = memory_problem(memory_mib(handle.read()), wanted["min_memory_mib"])
-    engine = engine_problem((host.docker("version", "--format", "{{.Server.Version}}") or "").strip(), wanted["min_engine"])
-    problems += [problem for problem in (memory, engine) if problem]
-    module.exit_json(changed=False, problems=problems, now=time.time(), remembered=remembered, data=data)
+    problems.append(bind_problem(wanted["bind"]))
+    problems += [port_problem(port, ours) for port in wanted["ports"]]
+    problems += host.machine_problems(data)
+    warning = address_warning(wanted["address"], wanted["bind"])
+    module.exit_json(
+        changed=False, now=time.time(), remembered=remembered, data=data, doubts=[warning] if warning else [],
+        problems=[problem for problem in problems if problem], unreached=_reach.unreached(wanted["reach"]),
+        images=(host.docker("image", "ls", "--filter", "reference=mlops/*", "--format", "{{.Repository}}:{{.Tag}}") or "").split())
 
 
 if __name__ == "__main__":

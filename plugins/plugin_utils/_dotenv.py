@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ else:
     DOTENV_MISSING = None
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+CUT = re.compile(r"[^=]*=\s*[^\s'\"].*?\s#")
 # How alike two names are (0 to 1) from which on one is taken for the other misspelt: MLFLOW_DB_PASS yes, MLFLOW_DB no.
 ALIKE = 0.82
 
@@ -32,6 +33,8 @@ class Entry(NamedTuple):
     name: str | None
     value: str | None
     lines: int
+    # Whether a comment ends a value without quotes.
+    cut: bool
 
 
 def entries(text: str) -> Iterator[Entry]:
@@ -45,7 +48,7 @@ def entries(text: str) -> Iterator[Entry]:
         # python-dotenv counts blank lines before an entry to it.
         body = binding.original.string.lstrip()
         line = binding.original.line + binding.original.string[:len(binding.original.string) - len(body)].count("\n")
-        yield Entry(line, binding.key, binding.value, body.rstrip("\n").count("\n") + 1)
+        yield Entry(line, binding.key, binding.value, body.rstrip("\n").count("\n") + 1, bool(CUT.match(body)))
 
 
 def syntax_problems(path: str, found: list[Entry]) -> Iterator[str]:
@@ -67,12 +70,23 @@ def syntax_problems(path: str, found: list[Entry]) -> Iterator[str]:
             first[entry.name] = entry.line
 
 
-def nearest(name: str, known: Mapping[str, Any]) -> str | None:
-    """The known name that this one is a misspelling of, or None. Case and underscores count for little."""
-    bare = name.upper().replace("_", "")
-    alike = {other: max(SequenceMatcher(None, name.upper(), other).ratio(), 1.0 if bare == other.replace("_", "") else 0.0) for other in known}
-    best = max(alike, key=lambda other: alike[other], default=None)
-    return best if best is not None and alike[best] >= ALIKE else None
+def alike(name: str, other: str, least: float = 0.0) -> float:
+    """How alike two names are, 0 to 1, and 0 below the least. Case and underscores count for little."""
+    one, two = name.upper(), other.upper()
+    if one.replace("_", "") == two.replace("_", ""):
+        return 1.0
+    match = SequenceMatcher(None, one, two)
+    # Upper bounds that cost little come first.
+    if match.real_quick_ratio() < least or match.quick_ratio() < least:
+        return 0.0
+    ratio = match.ratio()
+    return ratio if ratio >= least else 0.0
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that this one is a misspelling of, or None."""
+    best = max(known, key=lambda other: alike(name, other, ALIKE), default=None)
+    return best if best is not None and alike(name, best, ALIKE) else None
 
 
 def name_problems(path: str, found: list[Entry], names: Mapping[str, Any], unused: list[str]) -> tuple[list[str], list[str]]:
@@ -110,6 +124,14 @@ def value_problems(path: str, found: list[Entry], names: Mapping[str, Any], take
         why = shape_problem(entry.value, names[entry.name], taken.get(entry.name, []))
         if why:
             yield "%s, line %d: %s %s" % (path, entry.line, entry.name, why)
+
+
+def cut_warnings(path: str, found: list[Entry], names: Mapping[str, Any]) -> Iterator[str]:
+    """Secrets that a comment cuts off, which may be a part of them."""
+    for entry in found:
+        if entry.cut and names.get(entry.name or "", {}).get("secret"):
+            yield "%s, line %d: the value of %s ends before #, where a comment begins; if that is a part of it, put the value in single quotes" % (
+                path, entry.line, entry.name)
 
 
 def variable_problems(given: Mapping[str, Any], names: Mapping[str, Any], taken: Mapping[str, list[str]]) -> Iterator[str]:

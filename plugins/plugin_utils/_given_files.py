@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible_collections.mlops.stack.plugins.plugin_utils._dotenv import (
+    cut_warnings,
     entries,
     name_problems,
     syntax_problems,
@@ -110,7 +111,7 @@ def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) 
         found = list(entries(text))
         misspelt, unknown = name_problems(path, found, files["names"], files["unused"])
         problems += [*syntax_problems(path, found), *misspelt, *value_problems(path, found, files["names"], files["taken"])]
-        warnings += unknown
+        warnings += [*unknown, *cut_warnings(path, found, files["names"])]
     both = [path for path in files["environments"] if os.path.lexists(path)]
     if len(both) > 1:
         problems.append("%s: are one and the same service's environment; keep one of them" % " and ".join(both))

@@ -163,6 +163,16 @@ def test_a_name_like_no_other_is_a_warning(tmp_path):
         "%s, line %d: %s" % (path, line, name) for line, name in ((1, "COMPANY"), (2, "_AIRFLOW_WWW_USER_LASTNAME"), (3, "MLFLOW_DB_HOST"))]
 
 
+@pytest.mark.parametrize("line, cut", [
+    ("MLFLOW_DB_PASSWORD=hush-0451 #x", True), ("MLFLOW_DB_PASSWORD = hush-0451\t# who", True), ("MLFLOW_DB_PASSWORD=hush#0451", False),
+    ("MLFLOW_DB_PASSWORD='hush #0451'", False), ('MLFLOW_DB_PASSWORD="hush-0451" # who', False), ("MLFLOW_DB_USER=fred # who", False)])
+def test_a_password_that_a_comment_cuts_off_is_a_warning(tmp_path, line, cut):
+    path = put(tmp_path, ".env", "\n" + line + "\n")
+    assert look(tmp_path) == ([], [
+        "%s, line 2: the value of MLFLOW_DB_PASSWORD ends before #, where a comment begins; if that is a part of it, put the value in single quotes" % path
+    ] if cut else [])
+
+
 @pytest.mark.parametrize("content", ["\ufeffMLFLOW_DB_USER=x\r\nMLFLOW_DB_PASSWORD='hush 0451'\r\n", "", "# nothing\n", "export MLFLOW_DB_USER = x  # who\n"])
 def test_what_is_right_is_not_a_problem(tmp_path, content):
     put(tmp_path, ".env", content)

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 from ansible_collections.mlops.stack.plugins.action import preflight as controller
-from ansible_collections.mlops.stack.plugins.modules import preflight as host
+from ansible_collections.mlops.stack.plugins.module_utils import _host_checks as host
 
 
 def test_a_port_in_use_is_named_with_its_variable():
@@ -19,26 +19,53 @@ def test_a_port_in_use_is_named_with_its_variable():
     assert host.port_problem(wanted, "") is None
 
 
-@pytest.mark.parametrize("address, port, message", [
-    ("192.0.2.1", 5000, "does not have the address 192.0.2.1"),
-    ("127.0.0.1", 0, "a port is 1 to 65535"),
-    ("127.0.0.1", 70000, "a port is 1 to 65535"),
-])
-def test_what_cannot_be_bound(address, port, message):
-    assert message in host.port_problem({"name": "x_port", "address": address, "port": port}, "")
+@pytest.mark.parametrize("port", [0, 70000])
+def test_a_port_that_is_none(port):
+    assert "a port is 1 to 65535" in host.port_problem({"name": "x_port", "address": "127.0.0.1", "port": port}, "")
+
+
+@pytest.mark.parametrize("bind, message", [
+    ("", None), ("127.0.0.1", None), ("0.0.0.0", None), ("::", None),
+    ("192.0.2.250", "does not have the address 192.0.2.250, which mlops_bind says; set mlops_bind"),
+    ("localhost", "mlops_bind is localhost, which is a name, and ports are published on addresses")])
+def test_an_address_to_publish_on_is_the_hosts_own(bind, message):
+    found = host.bind_problem(bind)
+    assert found is None if message is None else message in found
+    # Told once, and not for each port.
+    assert host.port_problem({"name": "x_port", "address": bind or "localhost", "port": 1}, "") is None or not message
+
+
+def test_an_address_that_others_use_may_be_translated():
+    assert "which mlops_address says; that is right only where it is translated" in host.address_warning("192.0.2.250", "127.0.0.1")
+    for address, bind in (("192.0.2.250", "192.0.2.250"), ("127.0.0.1", "0.0.0.0"), ("a-name", "127.0.0.1"), ("", "")):
+        assert host.address_warning(address, bind) is None
+
+
+DEBIAN = 'PRETTY_NAME="Debian"\nID=debian\nVERSION_ID="13"\n'
+UBUNTU = "ID=ubuntu\nVERSION_ID=\"22.04\"\n"
+
+
+@pytest.mark.parametrize("engine, compose, system, told", [
+    ("26.1", "2.26.1", UBUNTU, ""), ("26.1", "v2.20.0-desktop.1", UBUNTU, ""), ("", "", DEBIAN, ""), ("26.1", "2.19.1", DEBIAN, ""),
+    ("26.1", "2.19.1\n", UBUNTU, "Docker Compose 2.20 or later is missing here and is known to install on Debian 13 only, while this is Ubuntu 22"),
+    ("", "2.30", UBUNTU, "Docker Engine is missing here"), ("", "", "", "Docker Engine and Docker Compose 2.20 or later is missing here")])
+def test_an_engine_or_compose_that_cannot_be_installed_is_told(engine, compose, system, told):
+    found = host.compose_problem(engine, compose, "2.20", system, ["Debian 13"])
+    assert told in found if told else found is None
+
+
+@pytest.mark.parametrize("said, told", [
+    ({"msg": "Missing sudo password"}, "sudo asks for a password here; give it (--ask-become-pass"),
+    ({"msg": "MODULE FAILURE", "module_stderr": "deploy is not in the sudoers file. This incident"}, "may not become root here"),
+    ({"msg": "", "module_stderr": "/bin/sh: 1: /nope: not found"}, "is Python 3.9 or later at ansible_python_interpreter?")])
+def test_why_a_host_cannot_be_looked_at(said, told):
+    assert told in controller.look_problem({"failed": True, **said})
 
 
 def test_free_space_is_that_of_the_nearest_directory(tmp_path):
     free, where = host.free_mib(str(tmp_path / "not" / "yet"))
     assert where == str(tmp_path)
     assert free >= 0
-
-
-def test_a_value_outside_its_choices_names_the_nearest():
-    rows = [{"name": "mlops_image_source", "value": "package", "choices": ["registry", "packages"]},
-            {"name": "ok", "value": "a", "choices": ["a"]}]
-    assert list(controller.variable_problems(rows)) == [
-        "mlops_image_source is 'package'; it can be registry, packages; did you mean packages?"]
 
 
 def test_a_named_file_that_is_missing(tmp_path):
@@ -99,7 +126,3 @@ def test_an_engine_below_the_oldest_is_told(version, fits):
 def test_a_clock_is_compared_with_the_controllers_before_and_after(now, skew):
     found = controller.clock_problem(100.0, now, 105.0)
     assert found is None if skew is None else "its clock is %s the controller's" % skew in found
-
-
-def test_a_removed_variable_names_what_to_do():
-    assert list(controller.removed_problems({"mlops_old": "set mlops_new"})) == ["variable mlops_old is not read any more; set mlops_new"]

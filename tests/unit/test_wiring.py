@@ -50,14 +50,28 @@ def test_a_certificate_names_addresses_and_names_apart(name, expected):
     assert wiring.subject_alt_name(name) == expected
 
 
-def test_problems_of_all_hosts_are_one_list():
-    hostvars = {"a": {"found": {"problems": ["x", "y"]}}, "b": {"found": {"problems": []}}, "c": {}}
-    assert wiring.problems(["a", "b", "c"], hostvars, "found") == ["- a: x", "- a: y"]
+def test_problems_of_all_hosts_are_one_list_and_each_stands_once():
+    hostvars = {"a": {"found": {"problems": ["x", "y"], "controller_problems": ["file"]}, "more": {"problems": ["z"]}},
+                "b": {"found": {"problems": ["y"], "controller_problems": ["file"]}}, "c": {}}
+    assert wiring.problems(["a", "b", "c"], hostvars, ["found", "more"]) == ["- controller: file", "- a: x", "- a, b: y", "- a: z"]
 
 
-def test_a_problem_of_the_controller_is_told_once():
-    hostvars = {"a": {"found": {"problems": ["x"], "controller_problems": ["file"]}}, "b": {"found": {"problems": [], "controller_problems": ["file"]}}}
-    assert wiring.problems(["a", "b"], hostvars, "found") == ["- controller: file", "- a: x"]
+def test_a_host_that_does_not_answer_is_a_problem_where_the_others_need_it():
+    unreached = [{"peer": "b", "problem": "b's part", "dropped": True}, {"peer": "d", "problem": "d's part", "dropped": True}]
+    hostvars = {"a": {"found": {"unreached": unreached}}, "b": {"found": {"no_answer": "why"}}}
+    # Which of its parts others miss needs no second word; a host outside of the run is another matter.
+    assert wiring.problems(["a", "b"], hostvars, ["found"]) == ["- a: d's part"]
+    assert [line.split(";")[0] for line in wiring.problems(["a", "b"], hostvars, ["found"], ["b"])] == ["- b: does not answer (why)", "- a: d's part"]
+    assert [line.split(";")[0] for line in wiring.problems(["b"], hostvars, ["found"])] == ["- b: does not answer (why)"]
+
+
+@pytest.mark.parametrize("new, old, dropped, told", [
+    ({"settled": False}, {"settled": True}, True, False), ({"settled": False}, {"settled": True}, False, True),
+    ({"settled": True}, {"settled": True}, True, True),
+    ({"settled": False}, {"settled": False}, True, True), ({"settled": False}, None, True, True)])
+def test_a_host_that_is_new_is_let_in_by_the_run(new, old, dropped, told):
+    hostvars = {"new": {"found": {**new, "unreached": [{"peer": "old", "problem": "x", "dropped": dropped}]}}, "old": {"found": old or {}}}
+    assert wiring.problems(["new", "old"] if old else ["new"], hostvars, ["found"]) == (["- new: x"] if told else [])
 
 
 def test_targets_are_the_parts_of_every_host():
@@ -68,12 +82,6 @@ def test_targets_are_the_parts_of_every_host():
     assert found["postgres"] == []
     assert [(row["targets"], row["labels"]["instance"]) for row in found["node"]] == [
         (["node-exporter:9100"], "a"), (["10.0.0.2:9100"], "b"), (["10.0.0.3:9200"], "c")]
-
-
-def test_groups_that_are_too_small_or_too_large_are_told():
-    limits = [{"name": name, "at_least": least, "at_most": 1} for name, least in (("infra", 0), ("monitoring", 1), ("mlflow", 0))]
-    found = wiring.group_sizes(limits, {"infra": ["a", "b"], "mlflow": ["a"]})
-    assert [(row["name"], row["hosts"]) for row in found] == [("infra", ["a", "b"]), ("monitoring", [])]
 
 
 def test_secret_files_keep_who_reads_them():

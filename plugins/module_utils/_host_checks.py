@@ -1,0 +1,131 @@
+# Copyright (c) mlops.stack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host can say of itself before anything is changed: ports, addresses, space, memory, Engine and Compose."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import re
+import socket
+
+
+def port_problem(wanted, ours):
+    """Why a port cannot be published, or None. ours: output of docker ps with the project's published ports."""
+    address, port = wanted["address"], wanted["port"]
+    if not 1 <= port <= 65535:
+        return "%s is %d; a port is 1 to 65535" % (wanted["name"], port)
+    if not is_address(address):
+        return None
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                if ":%d->" % port in ours:
+                    return None
+                return "%s: port %d on %s is in use by another program; stop it or set %s to a free port" % (
+                    wanted["name"], port, address, wanted["name"])
+            if error.errno == errno.EADDRNOTAVAIL:  # bind_problem tells it once for all ports
+                return None
+            return "%s: cannot bind port %d on %s: %s" % (wanted["name"], port, address, error.strerror)
+    return None
+
+
+def is_address(text):
+    """Whether a text is an IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def has_address(address):
+    """Whether this host has an address."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
+
+
+def own_address():
+    """The address that this host calls others from, or nothing. Connecting a datagram socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return ""
+        return probe.getsockname()[0]
+
+
+def bind_problem(bind):
+    """Why ports cannot be published on this address, or None."""
+    if not bind or (is_address(bind) and has_address(bind)):
+        return None
+    own = own_address()
+    fix = "set mlops_bind (or mlops_address, which it follows) to an address of this host%s" % (", such as %s" % own if own else "")
+    if not is_address(bind):
+        return "mlops_bind is %s, which is a name, and ports are published on addresses; %s" % (bind, fix)
+    return "this host does not have the address %s, which mlops_bind says; %s" % (bind, fix)
+
+
+def address_warning(address, bind):
+    """What may be wrong with the address that other hosts use, or None: a translated one is right and not the host's own."""
+    if address == bind or not is_address(address) or has_address(address):
+        return None
+    return "this host does not have the address %s, which mlops_address says; that is right only where it is translated on the way" % address
+
+
+def numbers(version):
+    """A version's leading numbers, such as [20, 10, 24] of 20.10.24+dfsg1; none where it starts with none."""
+    found = re.match(r"v?(\d+(?:\.\d+)*)", version)
+    return [int(part) for part in found.group(1).split(".")] if found else []
+
+
+def compose_problem(engine, compose, oldest, os_release, distributions):
+    """Why a missing Engine, or a Compose that is missing or too old, cannot be made good here, or None. os_release: the file's text."""
+    lacking = ["Docker Engine"] if not engine else []
+    if not compose.strip() or numbers(compose) < numbers(oldest):
+        lacking.append("Docker Compose %s or later" % oldest)
+    fields = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
+    here = "%s %s" % (fields.get("ID", "").strip('"\'').capitalize(), fields.get("VERSION_ID", "").strip('"\'').split(".")[0])
+    if not lacking or here in distributions:
+        return None
+    return "%s is missing here and is known to install on %s only, while this is %s; install it by other means, or set docker_packages_from to docker" % (
+        " and ".join(lacking), ", ".join(distributions), here)
+
+
+def free_mib(path):
+    """Free space for root's data where path lies or will lie: (MiB, existing directory)."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    stat = os.statvfs(path)
+    return stat.f_bavail * stat.f_frsize // 1048576, path
+
+
+def memory_mib(meminfo):
+    """The host's memory in MiB, from the text of /proc/meminfo."""
+    kib = dict(line.split(":", 1) for line in meminfo.splitlines())["MemTotal"].split()[0]
+    return int(kib) // 1024
+
+
+def memory_problem(have, need):
+    """Why the memory (MiB) will not do, or None."""
+    if have >= need:
+        return None
+    return "the host has %d MiB of memory and its roles need %d; give it more, move a role to another host, or set mlops_min_memory_mib" % (have, need)
+
+
+def engine_problem(version, oldest):
+    """Why the Engine that runs will not do, or None. version: as docker version tells it, such as 20.10.24+dfsg1."""
+    if not oldest or not numbers(version) or numbers(version) >= numbers(oldest):
+        return None
+    return "Docker Engine %s runs here and %s or later is needed; upgrade it (an Engine that runs is never replaced)" % (version, oldest)
