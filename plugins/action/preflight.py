@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets as random
 import time
 from difflib import get_close_matches
@@ -28,6 +29,15 @@ def variable_problems(choices):
             near = get_close_matches(str(row["value"]), row["choices"], 1)
             yield "%s is %r; it can be %s%s" % (
                 row["name"], row["value"], ", ".join(row["choices"]), "; did you mean %s?" % near[0] if near else "")
+
+
+def shape_problems(shapes):
+    """Variables whose value does not have its shape. A value that is a secret, or may hold a login, is not told."""
+    for row in shapes:
+        value = str(row["value"])
+        if not re.fullmatch(row["pattern"], value):
+            told = "its value is not told" if row.get("secret") or "@" in value else "it is %r" % value
+            yield "%s does not do (%s); give %s" % (row["name"], told, row["wanted"])
 
 
 def file_problems(files):
@@ -115,7 +125,8 @@ class ActionModule(ActionBase):
         result["problems"] += variable_problems(args.get("choices") or [])
         result["problems"] += group_problems(args.get("groups") or [])
         result["problems"] += shared_ports(args.get("ports") or [])
-        result["controller_problems"] = [*file_problems(args.get("files") or []), *removed_problems(args.get("removed") or {})]
+        result["controller_problems"] = [*file_problems(args.get("files") or []), *shape_problems(args.get("shapes") or []),
+                                         *removed_problems(args.get("removed") or {})]
         if args.get("given_files"):
             problems, warnings = given_file_problems(args["given_files"], self._read)
             result["controller_problems"] += problems

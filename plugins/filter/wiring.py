@@ -94,6 +94,11 @@ def named_files(names, variables):
     return [{"name": name, "path": variables[name]} for name in names if variables.get(name)]
 
 
+def set_values(rows, variables):
+    """Rows (list of dict with name) whose variable is set and not empty, each with its "value"."""
+    return [dict(row, value=variables[row["name"]]) for row in rows if variables.get(row["name"]) not in (None, "")]
+
+
 def given(names, dotenv, hostvars, groups, inventory_hostname):
     """What the user gives of names: {name: {"value", "source": "variable" or ".env"}}; those that are not given are left out.
 
@@ -129,4 +134,4 @@ class FilterModule:
         return {"endpoint": endpoint, "roles_of": roles_of, "secret_file": secret_file, "secret_files": secret_files,
                 "scrape_targets": scrape_targets, "subject_alt_name": subject_alt_name,
                 "group_sizes": group_sizes, "published_ports": published_ports,
-                "named_files": named_files, "given": given, "problems": problems}
+                "named_files": named_files, "set_values": set_values, "given": given, "problems": problems}

@@ -48,6 +48,12 @@ options:
     type: list
     elements: dict
     default: []
+  shapes:
+    description: Variables whose whole value must match a regular expression, as C(name), C(value), C(pattern), C(wanted) (in words) and
+      C(secret) (the value is not told). Used on the controller.
+    type: list
+    elements: dict
+    default: []
   files:
     description: Files and directories that a variable names and that must be readable on the controller, as C(name) and C(path).
     type: list
@@ -211,6 +217,7 @@ def main():
             "min_memory_mib": {"type": "int", "default": 0},
             "min_engine": {"type": "str", "default": ""},
             "choices": {"type": "list", "elements": "dict", "default": []},
+            "shapes": {"type": "list", "elements": "dict", "default": [], "no_log": True},
             "files": {"type": "list", "elements": "dict", "default": []},
             "given_files": {"type": "dict", "default": {}, "no_log": True},
             "removed": {"type": "dict", "default": {}},

@@ -72,6 +72,8 @@ def test_all_that_is_wrong_is_one_list_and_nothing_is_changed(stack):
         taken.listen()
         status, said = play(stack, "preflight.yml", "-e", "mlops_image_source=package", "-e", "airflow_dags_dir=/nowhere", "-e", "mlflow_db_user=pg_x",
                             "-e", "mlflow_port=%d" % taken.getsockname()[1], "-e", "regmodel_port=70000",
+                            "-e", "mlflow_public_url=https://a.example/ml", "-e", f"mlflow_admin_password={HUSH}",
+                            "-e", f"regmodel_source_dir={stack}/secrets",
                             "-e", '{"mlops_min_memory_mib": {"infra": 90000000}}')
     assert status != 0
     for message in (
@@ -80,7 +82,9 @@ def test_all_that_is_wrong_is_one_list_and_nothing_is_changed(stack):
             "regmodel.env: its mode is 0644", "regmodel.env, line 2: A stands on line 1 too",
             "private_key is not a whole PEM block", "its project_id is other-project and MLFLOW_INSTANCE_CONNECTION is in the project my-project",
             "mlflow-ui-access.json, line 1, column 2: is not JSON", "mlflow-trainer.json: is a JSON list",
-            "variable mlflow_db_user has not the right shape", "airflow_dags_dir names /nowhere, which is not there"):
+            "variable mlflow_db_user has not the right shape", "airflow_dags_dir names /nowhere, which is not there",
+            "mlflow_public_url does not do (it is 'https://a.example/ml'); give a URL without a path", "mlflow_admin_password does not do",
+            f"regmodel_source_dir names {stack}/secrets/Dockerfile, which is not there"):
         # Once in the list, and once more in the result that Ansible shows below it, however many hosts found it.
         assert said.count(message) == 2, (message, said)
     for message in ("- one: mlops_image_source is 'package'", "- one: mlflow_port: port", "- one: regmodel_port is 70000",

@@ -41,6 +41,16 @@ def test_a_value_outside_its_choices_names_the_nearest():
         "mlops_image_source is 'package'; it can be registry, packages; did you mean packages?"]
 
 
+def test_a_value_without_its_shape_is_told_unless_it_may_hold_a_secret():
+    rows = [{"name": "good", "value": "http://a", "pattern": "http://.+", "wanted": "a URL"},
+            {"name": "mlflow_public_url", "value": "a.example", "pattern": "http://.+", "wanted": "a URL"},
+            {"name": "b", "value": "ftp://me:hush@a", "pattern": "http://.+", "wanted": "a URL"},
+            {"name": "c", "value": "hush", "pattern": ".{12,}", "wanted": "at least 12 characters", "secret": True}]
+    found = list(controller.shape_problems(rows))
+    assert found[0] == "mlflow_public_url does not do (it is 'a.example'); give a URL"
+    assert [line.split(" ")[0] for line in found] == ["mlflow_public_url", "b", "c"] and "hush" not in str(found)
+
+
 def test_a_named_file_that_is_missing(tmp_path):
     here = tmp_path / "here"
     here.write_text("x")
