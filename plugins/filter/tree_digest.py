@@ -15,25 +15,32 @@ from pathlib import Path
 from ansible.errors import AnsibleFilterError
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
-IGNORED = {"__pycache__"}
+IGNORED = {"__pycache__", ".git"}
 
 
-def _files(paths: list[str], roles: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (name relative to ``roles``, path) of every file below ``paths``, each once, sorted by name."""
+def _files(paths: list[str], roles: Path, elsewhere: dict[str, str] | None) -> Iterator[tuple[str, Path]]:
+    """Yield (name relative to ``roles``, path) of every file below ``paths``, each once, sorted by name.
+
+    elsewhere: path -> directory that stands in its place, where that is not empty; its files go by the names they would have there.
+    """
     found = {}
     for path in paths:
-        top = roles / path
+        instead = (elsewhere or {}).get(path)
+        top = Path(instead) if instead else roles / path
+        if instead and not top.is_dir():
+            raise AnsibleFilterError(f"tree_digest: {instead!r} is not a directory on the controller")
         if not top.exists():
             raise AnsibleFilterError(f"tree_digest: {path!r} is not below {roles}")
         for file in [top] if top.is_file() else top.rglob("*"):
-            if file.is_file() and IGNORED.isdisjoint(file.parts):
-                found[file.relative_to(roles).as_posix()] = file
+            inside = file.relative_to(top)
+            if file.is_file() and IGNORED.isdisjoint(inside.parts):
+                found[(Path(path) / inside).as_posix()] = file
     yield from sorted(found.items())
 
 
-def tree_digest(paths: list[str], *arguments: str, roles: Path = ROLES) -> str:
+def tree_digest(paths: list[str], *arguments: str, elsewhere: dict[str, str] | None = None, roles: Path = ROLES) -> str:
     digest = hashlib.sha256()
-    for name, file in _files(paths, roles):
+    for name, file in _files(paths, roles, elsewhere):
         content = file.read_bytes()
         executable = bool(file.stat().st_mode & 0o100)
         digest.update(f"{name}\0{executable}\0{len(content)}\0".encode() + content)
@@ -42,11 +49,12 @@ def tree_digest(paths: list[str], *arguments: str, roles: Path = ROLES) -> str:
     return digest.hexdigest()[:12]
 
 
-def tree_tar(paths: list[str], roles: Path = ROLES) -> str:
+def tree_tar(paths: list[str], elsewhere: dict[str, str] | None = None, roles: Path = ROLES) -> str:
     """Return the files below ``paths`` as a compressed tar archive in base64."""
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        for name, file in _files(paths, roles):
+    # A link goes as what it leads to, which the digest is made of too.
+    with tarfile.open(fileobj=stream, mode="w:gz", dereference=True) as archive:
+        for name, file in _files(paths, roles, elsewhere):
             member = archive.gettarinfo(str(file), name)
             member.uid = member.gid = member.mtime = 0
             member.uname = member.gname = ""

@@ -75,6 +75,11 @@ class Shape(NamedTuple):
 HOST = "a name or an address alone, without scheme, port or path"
 # The first whose names match counts. A dictionary's values have the shape each.
 SHAPES = [
+    Shape(r"mlflow_public_url", matches(r"https?://[^/?#@\s]+/?"),
+          "a URL without a path, such as https://mlflow.example.org (below a path, every client of it would have to add that)"),
+    Shape(r".*_public_url", matches(r"https?://[^/?#@\s]+(/[\w.~/-]*)?"), "a URL, such as https://example.org/name"),
+    Shape(r"mlflow_admin_password", matches(r"[^\x00-\x1f\x7f]{12,}"), "at least 12 characters on one line"),
+    Shape(r"regmodel_api_key", matches(r"[^\x00-\x20\x7f]+"), "one line without a space"),
     Shape(r".*_port|mlops_ports", is_port, "a port, 1 to 65535"),
     Shape(r".*_memory", is_memory, "a size of 6m or more as Compose writes it, such as 512m or 2g"),
     Shape(r"mlops_min_memory_mib|mlops_min_free_mib", matches("[0-9]+"), "a number of MiB"),

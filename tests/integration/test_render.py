@@ -238,7 +238,7 @@ def test_off_loopback_prometheus_and_alertmanager_want_a_password(three):
         users = yaml.safe_load((three / "h2/monitoring/secrets" / name).read_text())["basic_auth_users"]
         assert bcrypt.checkpw(password.encode(), users["admin"].encode())
     with_login = {job["job_name"] for job in prometheus(three, "h2")["scrape_configs"] if "basic_auth" in job}
-    assert with_login == {"prometheus", "alertmanager"}
+    assert with_login == {"prometheus", "alertmanager", "mlflow"}
     assert prometheus(three, "h2")["alerting"]["alertmanagers"][0]["basic_auth"]["password_file"] == "/run/secrets/monitoring_password"
     assert all(port.startswith("10.0.0.2:") for port in services(three, "h2")["prometheus"]["ports"])
 

@@ -93,6 +93,23 @@ def test_the_archive_holds_the_files_without_their_owner_and_time(roles):
     assert members == {"a/one": (0o755, 0, 0), "a/deep/two": (0o644, 0, 0), "b": (0o644, 0, 0)}
 
 
+def test_a_directory_in_the_place_of_a_path_counts_by_its_content_alone(roles, tmp_path_factory):
+    own, moved = tmp_path_factory.mktemp("own"), tmp_path_factory.mktemp("moved")
+    for folder in (own, moved):
+        (folder / "Dockerfile").write_text("FROM x")
+        (folder / ".git").mkdir()
+        (folder / ".git/HEAD").write_text(folder.name)
+    instead = [tree_digest(["a", "b"], elsewhere={"a": str(folder)}, roles=roles) for folder in (own, moved)]
+    assert instead[0] == instead[1] != tree_digest(["a", "b"], roles=roles)
+    assert tree_digest(["a", "b"], elsewhere={"a": ""}, roles=roles) == tree_digest(["a", "b"], roles=roles)
+    (own / "linked").symlink_to(roles / "b")
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(tree_tar(["a", "b"], elsewhere={"a": str(own)}, roles=roles)))) as archive:
+        assert archive.getnames() == ["a/Dockerfile", "a/linked", "b"]
+        assert archive.extractfile("a/linked").read() == b"3"
+    with pytest.raises(AnsibleFilterError, match="gone' is not a directory on the controller"):
+        tree_digest(["a"], elsewhere={"a": str(own / "gone")}, roles=roles)
+
+
 CATALOGUE = yaml.safe_load((ROLES / "mlops/defaults/main/images.yml").read_text())["mlops_images"]
 
 

@@ -1,4 +1,4 @@
-"""The model API as its clients see it: without a model, with one, and after its alias has moved."""
+"""The model API as its clients see it: without a model, with one, and after its alias has moved; with a key and a login at MLflow."""
 
 import json
 import pathlib
@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import requests
-from conftest import eventually
+from conftest import eventually, play, secret
 
 URL = "http://127.0.0.1:8000"
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -14,8 +14,16 @@ TRAINING = ROOT / "roles/airflow/files/dags/regmodel_training"
 REFERENCE = ROOT / "playbooks/files/reference_prediction.py"
 
 
+def key() -> dict[str, str]:
+    return {"X-API-Key": secret("regmodel_api_key")}
+
+
 def get(path: str) -> requests.Response:
-    return requests.get(URL + path, timeout=10)
+    return requests.get(URL + path, headers=key(), timeout=10)
+
+
+def predict(body) -> requests.Response:
+    return requests.post(f"{URL}/predict", json=body, headers=key(), timeout=10)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +36,8 @@ def python(host):
     def run(*arguments: str, script: str = "") -> dict:
         command = ["docker", "exec", "--interactive", host.backend.host, "docker", "run", "--rm", "--interactive", "--network", "mlops",
                    "--volume", "/srv/training:/srv/training:ro", "--env", "PYTHONPATH=/srv/training",
-                   "--env", "MLFLOW_TRACKING_URI=http://mlflow:5000", image, "python", *arguments]
+                   "--env", "MLFLOW_TRACKING_URI=http://mlflow:5000", "--env", "MLFLOW_TRACKING_USERNAME=trainer",
+                   "--env", f"MLFLOW_TRACKING_PASSWORD={secret('mlflow_trainer_password')}", image, "python", *arguments]
         done = subprocess.run(command, input=script, text=True, capture_output=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout.splitlines()[-1])
@@ -58,7 +67,7 @@ def test_without_a_model_it_lives_and_says_why_it_is_not_ready(on_host):
     ready = get("/ready")
     assert ready.status_code == 503
     assert "regmodel" in ready.json()["detail"]
-    refused = requests.post(f"{URL}/predict", json={"inputs": [{}]}, timeout=10)
+    refused = predict({"inputs": [{}]})
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
 
 
@@ -68,9 +77,24 @@ def test_version_with_the_alias_is_served(on_host, champion):
 
 
 def test_predictions_equal_those_of_the_model_loaded_from_mlflow(on_host, champion, reference):
-    answer = requests.post(f"{URL}/predict", json={"inputs": reference["rows"]}, timeout=10).json()
+    answer = predict({"inputs": reference["rows"]}).json()
     assert answer["predictions"] == reference["predictions"]
     assert answer["model"]["version"] == champion["version"]
+
+
+def test_without_the_key_there_is_no_prediction_and_no_model(on_host, champion, reference):
+    asked = [lambda **how: requests.post(f"{URL}/predict", json={"inputs": reference["rows"]}, timeout=10, **how),
+             lambda **how: requests.get(f"{URL}/model", timeout=10, **how)]
+    for ask in asked:
+        assert [ask().status_code, ask(headers={"X-API-Key": "guessed"}).status_code] == [401, 401]
+        assert ask(headers={"Authorization": f"Bearer {secret('regmodel_api_key')}"}).status_code == 200
+    assert [requests.get(URL + path, timeout=10).status_code for path in ("/health", "/ready", "/metrics")] == [200, 200, 200]
+
+
+def test_no_secret_is_seen_from_outside(host):
+    hidden = [secret("regmodel_api_key"), secret("mlflow_regmodel_password")]
+    for seen in ("docker inspect mlops-regmodel-backend-1", "docker top mlops-regmodel-backend-1 -eo pid,args", "docker logs mlops-regmodel-backend-1 2>&1"):
+        assert not any(value in host.check_output(seen) for value in hidden), seen
 
 
 @pytest.mark.parametrize(("change", "problem"), [
@@ -82,7 +106,7 @@ def test_predictions_equal_those_of_the_model_loaded_from_mlflow(on_host, champi
     (lambda row: [row], "wrong_type"),
 ])
 def test_what_does_not_fit_the_signature_is_refused(on_host, reference, change, problem):
-    answer = requests.post(f"{URL}/predict", json=change(reference["rows"][0]), timeout=10)
+    answer = predict(change(reference["rows"][0]))
     assert answer.status_code == 422, answer.text
     assert problem in answer.text
 
@@ -92,7 +116,7 @@ def test_metrics_count_the_predicted_rows(on_host, reference):
         return float(next(line for line in get("/metrics").text.splitlines() if line.startswith("regmodel_predict_rows_total")).split()[-1])
 
     before = predicted()
-    requests.post(f"{URL}/predict", json={"inputs": reference["rows"]}, timeout=10)
+    predict({"inputs": reference["rows"]})
     assert predicted() == before + len(reference["rows"])
 
 
@@ -104,5 +128,15 @@ def test_next_version_takes_over_in_the_same_process(on_host, python, reference)
     again = python("-m", "regmodel_training")
     assert again["promoted"], "equally good is good enough"
     eventually(lambda: serves(again["version"]), timeout=30)
-    assert requests.post(f"{URL}/predict", json={"inputs": reference["rows"]}, timeout=10).json()["model"]["version"] == again["version"]
+    assert predict({"inputs": reference["rows"]}).json()["model"]["version"] == again["version"]
     assert started() == before
+
+
+def test_a_folder_of_the_team_takes_the_place_of_the_shipped_service(on_host):
+    """The last one: the service that the others ask is gone."""
+    play("own.yml")
+    answer = eventually(lambda: get("/health").json(), errors=(requests.ConnectionError,))
+    assert answer == {"service": "own", "tracking_uri": "http://mlflow:5000", "user": "regmodel"}
+    image = on_host.check_output("docker inspect --format '{{.Config.Image}}' mlops-regmodel-backend-1")
+    assert image.startswith("mlops/regmodel:own-")
+    assert on_host.check_output("ls /opt/mlops/regmodel/build").split() == ["Dockerfile", "server.py"]

@@ -23,6 +23,7 @@ def launched(models, regmodels, write):
         "echo": regmodels(models.uri, "echo"),
         "fragile": regmodels(models.uri, "fragile"),
         "keyed": regmodels(models.uri, REGMODEL_MODEL_ALIAS="key", REGMODEL_API_KEY_FILE=write("key", KEY + "\n")),
+        "prefixed": regmodels(models.uri, REGMODEL_MODEL_ALIAS="api", REGMODEL_PUBLIC_URL="https://models.example/team/reg"),
     }
 
 
@@ -44,6 +45,11 @@ def fragile(launched):
 @pytest.fixture
 def keyed(launched):
     return launched["keyed"].start()
+
+
+@pytest.fixture
+def prefixed(launched):
+    return launched["prefixed"].start()
 
 
 def post(service, body, **headers):
@@ -186,6 +192,23 @@ def test_the_page_and_the_documentation_need_no_other_host(service):
     page = service.get("/")
     assert "Version 1</b> is served" in page.text
     assert 'name="a"' in page.text
+    all_links_are_answered(service, page)
+
+
+@pytest.mark.parametrize("stripped", [True, False])
+def test_behind_a_proxy_pages_links_and_requests_have_its_path(prefixed, stripped):
+    path = "" if stripped else "/team/reg"
+    page = prefixed.get(path + "/")
+    assert 'const prefix = "/team/reg";' in page.text
+    all_links_are_answered(prefixed, page)
+    document = prefixed.get(path + "/openapi.json").json()
+    assert document["servers"] == [{"url": "/team/reg"}]
+    answer = requests.post(f"{prefixed.url}{path}/predict", json={"inputs": [GOOD]}, timeout=30)
+    assert answer.json()["predictions"] == pytest.approx([1005.0])
+    assert prefixed.get("/health").status_code == 200
+
+
+def all_links_are_answered(service, page):
     nonce = re.search(r"script-src 'nonce-([^']+)'", page.headers["Content-Security-Policy"]).group(1)
     assert page.text.count(f'nonce="{nonce}"') == 2
     docs = service.get("/docs")
@@ -226,10 +249,24 @@ def test_with_a_key_only_its_holder_gets_predictions(keyed):
         if status == 401:
             assert answer.headers["WWW-Authenticate"] == "Bearer"
             assert "API key" in answer.json()["detail"]
-    for path in ("/health", "/ready", "/model", "/metrics", "/"):
+        assert requests.get(keyed.url + "/model", headers=headers, timeout=30).status_code == status
+    for path in ("/health", "/ready", "/metrics", "/"):
         assert keyed.get(path).status_code == 200
-    assert keyed.get("/openapi.json").json()["paths"]["/predict"]["post"]["security"]
-    assert 'id="key"' in keyed.get("/").text
+    for path, method in (("/predict", "post"), ("/model", "get")):
+        operation = keyed.get("/openapi.json").json()["paths"][path][method]
+        assert operation["security"] == [{"key": []}, {"bearer": []}]
+        assert "401" in operation["responses"]
+
+
+def test_without_the_key_the_page_and_the_description_tell_nothing_of_the_models_fields(keyed):
+    page = keyed.get("/")
+    assert 'id="key"' in page.text
+    for text in (page.text, keyed.get("/openapi.json").text):
+        assert '"a"' not in text
+    shown = requests.get(keyed.url + "/", headers={"X-API-Key": KEY.encode()}, timeout=30)
+    assert 'name="a"' in shown.text
+    assert 'id="key"' not in shown.text
+    assert requests.get(keyed.url + "/", headers={"X-API-Key": "wrong"}, timeout=30).status_code == 401
     assert KEY not in keyed.output()
 
 

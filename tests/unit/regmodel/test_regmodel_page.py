@@ -2,7 +2,6 @@
 
 from html.parser import HTMLParser
 
-import pytest
 from regmodel.page import render
 
 EVIL = "<script>alert('x')</script>\"&"
@@ -53,8 +52,8 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
-def page(body, protected=False):
-    return Page(render(body, "nonce1", protected=protected))
+def page(body, prefix=""):
+    return Page(render(body, "nonce1", prefix=prefix))
 
 
 def test_what_is_served_is_said_with_a_form_filled_from_the_example():
@@ -81,9 +80,18 @@ def test_a_problem_is_shown_beside_the_model():
     assert "version 8 failed" in page(model(problem="version 8 failed")).text
 
 
-@pytest.mark.parametrize("protected", [True, False])
-def test_a_key_is_asked_for_only_where_there_is_one(protected):
-    assert bool([attrs for attrs in page(model(), protected).all("input") if attrs.get("id") == "key"]) is protected
+def test_the_key_is_asked_for_before_anything_is_shown():
+    def asks(shown):
+        return [attrs["id"] for attrs in shown.all("input") + shown.all("form") if attrs.get("id") in ("key", "unlock", "try")]
+
+    assert asks(page(None)) == ["key", "unlock"]
+    assert asks(page(model())) == ["try"]
+
+
+def test_links_begin_with_the_path_at_the_proxy():
+    links = [attrs["href"] for attrs in page(model(), "/team/regmodel").all("a")]
+    assert len(links) == 4
+    assert all(link.startswith("/team/regmodel/") for link in links)
 
 
 def test_nothing_that_comes_from_a_model_becomes_markup():
@@ -108,7 +116,7 @@ def test_nothing_that_comes_from_a_model_becomes_markup():
 
 
 def test_nothing_is_loaded_from_elsewhere():
-    html = render(model(), "nonce1", protected=True)
+    html = render(model(), "nonce1")
     assert "http:" not in html
     assert "https:" not in html
     assert [attrs.get("nonce") for attrs in Page(html).all("script") + Page(html).all("style")] == ["nonce1"] * 2

@@ -50,6 +50,17 @@ def test_the_api_key_is_the_files_content_without_its_line_end_and_is_not_shown(
     assert "s3cret" not in repr(settings)
 
 
+@pytest.mark.parametrize(("url", "prefix"), [("", ""), ("https://a.example", ""), ("https://a.example:444/", ""), ("https://a.example/x/y/", "/x/y")])
+def test_the_path_of_the_public_url_is_the_services_prefix(url, prefix):
+    assert settings_from_env(URI | {"REGMODEL_PUBLIC_URL": url}).prefix == prefix
+
+
+@pytest.mark.parametrize("url", ["a.example/x", "ftp://a.example", "https://u:p@a.example", "https://a.example/x?y", 'https://a.example/"'])
+def test_a_public_url_that_no_page_can_link_to_is_refused(url):
+    with pytest.raises(SettingsError, match="REGMODEL_PUBLIC_URL"):
+        settings_from_env(URI | {"REGMODEL_PUBLIC_URL": url})
+
+
 def test_mlflows_password_comes_from_its_file_and_its_limits_can_be_overridden(tmp_path):
     (tmp_path / "password").write_text("pässword\n")
     environ = {

@@ -67,6 +67,8 @@ def main() -> int:
         port=settings.port,
         log_config=LOGGING,
         server_header=False,
+        # A proxy in front tells where a request came from; its address among containers is nobody's to know beforehand.
+        forwarded_allow_ips="*" if settings.public_url else None,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     return 0

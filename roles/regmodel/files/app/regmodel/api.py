@@ -24,6 +24,7 @@ from regmodel.metrics import Metrics
 from regmodel.model import Model
 from regmodel.openapi import PREDICT_RESPONSES, describe
 from regmodel.page import render
+from regmodel.prefix import Prefix
 from regmodel.registry import one_line
 from regmodel.schema import InvalidInput
 from regmodel.settings import Settings
@@ -61,6 +62,12 @@ def create_app(settings: Settings, follower: Follower, metrics: Metrics) -> Fast
         lifespan=lifespan,
     )
     describe(app, lambda: follower.status.model, protected=settings.api_key is not None)
+    if settings.prefix:
+        app.add_middleware(Prefix, path=settings.prefix)
+
+    @app.exception_handler(Refused)
+    async def refused(_request: Request, refused: Refused) -> Response:
+        return JSONResponse(refused.body, refused.status, refused.headers)
 
     @app.get("/health", tags=["state"], summary="200 while the process lives")
     async def health() -> dict[str, str]:
@@ -74,7 +81,8 @@ def create_app(settings: Settings, follower: Follower, metrics: Metrics) -> Fast
         return JSONResponse({"status": "ready", "model": status.model.version.public(), "problem": status.problem})
 
     @app.get("/model", tags=["state"], summary="What is served, and what it wants; 503 with the reason if nothing is")
-    async def model() -> Response:
+    async def model(request: Request) -> Response:
+        _authorize(settings, request)
         status = follower.status
         body = describe_model(settings, status)
         return JSONResponse(body, 200 if status.model else 503)
@@ -98,10 +106,13 @@ def create_app(settings: Settings, follower: Follower, metrics: Metrics) -> Fast
         return answer
 
     @app.get("/", include_in_schema=False)
-    async def page() -> HTMLResponse:
+    async def page(request: Request) -> HTMLResponse:
         nonce = secrets.token_urlsafe(16)
-        html = render(describe_model(settings, follower.status), nonce, protected=settings.api_key is not None)
-        return HTMLResponse(html, headers={"Content-Security-Policy": _page_policy(nonce), "Cache-Control": "no-store"})
+        # Without the key it says no more than /ready: it asks for the key, and then for itself.
+        shown = describe_model(settings, follower.status) if _is_authorized(settings, request) else None
+        html = render(shown, nonce, prefix=settings.prefix)
+        headers = {"Content-Security-Policy": _page_policy(nonce), "Cache-Control": "no-store"}
+        return HTMLResponse(html, 200 if shown or not _given_key(request) else 401, headers)
 
     return app
 
@@ -131,16 +142,22 @@ def describe_model(settings: Settings, status: Status) -> dict[str, Any]:
     }
 
 
-def _authorize(settings: Settings, request: Request) -> None:
-    if settings.api_key is None:
-        return
+def _given_key(request: Request) -> str:
     given = request.headers.get("x-api-key", "")
     scheme, _blank, token = request.headers.get("authorization", "").partition(" ")
-    if not given and scheme.lower() == "bearer":
-        given = token.strip()
+    return token.strip() if not given and scheme.lower() == "bearer" else given
+
+
+def _is_authorized(settings: Settings, request: Request) -> bool:
+    if settings.api_key is None:
+        return True
     # Header bytes arrive decoded as Latin-1; a client that has a key beyond ASCII sends it in UTF-8.
-    if not hmac.compare_digest(given.encode("latin-1"), settings.api_key.encode()):
-        said = "wrong API key" if given else "an API key is needed"
+    return hmac.compare_digest(_given_key(request).encode("latin-1"), settings.api_key.encode())
+
+
+def _authorize(settings: Settings, request: Request) -> None:
+    if not _is_authorized(settings, request):
+        said = "wrong API key" if _given_key(request) else "an API key is needed"
         detail = f"{said}: send it as 'X-API-Key: ...' or 'Authorization: Bearer ...'"
         raise Refused(401, {"detail": detail}, {"WWW-Authenticate": "Bearer"})
 

@@ -70,12 +70,15 @@ def describe(app: FastAPI, served: Callable[[], Model | None], *, protected: boo
             )
         document = copy.deepcopy(app.openapi_schema)
         predict = document["paths"]["/predict"]["post"]
-        predict["requestBody"] = _request_body(served())
+        # Where a key is asked for, the model's fields are not told without it: /model tells them.
+        predict["requestBody"] = _request_body(None if protected else served())
         if protected:
             schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
             schemes["key"] = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
             schemes["bearer"] = {"type": "http", "scheme": "bearer"}
-            predict["security"] = [{"key": []}, {"bearer": []}]
+            for operation in (predict, document["paths"]["/model"]["get"]):
+                operation["security"] = [{"key": []}, {"bearer": []}]
+                operation["responses"]["401"] = PREDICT_RESPONSES[401]
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

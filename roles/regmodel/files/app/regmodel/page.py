@@ -8,40 +8,48 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+_UNLOCK = (
+    '<form id="unlock"><label class="row">API key<input id="key" type="password" autocomplete="off" required></label>'
+    '<div class="row"><button>Show</button></div><output class="row bad" id="refused"></output></form>'
+)
 _PAGE = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
 
 
-def render(model: dict[str, Any], nonce: str, *, protected: bool) -> str:
+def render(model: dict[str, Any] | None, nonce: str, *, prefix: str = "") -> str:
     """The page as HTML.
 
-    model: the body of /model. nonce: of the Content-Security-Policy. protected: /predict wants an API key.
+    model: the body of /model, or None for a page that asks for the API key first. nonce: of the Content-Security-Policy.
+    prefix: the path of the service at a proxy.
     """
+    common = {"nonce": nonce, "prefix": escape(prefix)}
+    if model is None:
+        state = "<b>An API key is asked for.</b> With it this page shows the model that is served."
+        return _PAGE.substitute(common, title="API key", following="", tone="", version="", state=state, body=_UNLOCK)
     following = f"alias <code>{escape(model['alias'])}</code> of <code>{escape(model['name'])}</code>"
     if "detail" in model:
         state = f"<b>No model is served.</b> {escape(model['detail'])}"
         return _PAGE.substitute(
-            title=escape(model["name"]), nonce=nonce, following=following, tone="bad", version="", state=state, body=""
+            common, title=escape(model["name"]), following=following, tone="bad", version="", state=state, body=""
         )
     state = f"<b>Version {escape(model['version'])}</b> is served, loaded {_time(model['loaded_at'])}"
     if model["problem"]:
         state += f'<br><span class="warn">{escape(model["problem"])}</span>'
     return _PAGE.substitute(
+        common,
         title=escape(f"{model['name']} {model['version']}"),
-        nonce=nonce,
         following=following,
         tone="good",
         version=escape(model["version"]),
         state=state,
-        body=_form(model, protected) + _facts(model),
+        body=_form(model) + _facts(model),
     )
 
 
-def _form(model: dict[str, Any], protected: bool) -> str:
+def _form(model: dict[str, Any]) -> str:
     example = model["example"]["inputs"][0] if model["example"] else {}
     inputs = "".join(_input(field, example.get(field["name"])) for field in model["signature"]["inputs"])
-    key = '<label class="row">API key<input id="key" type="password" autocomplete="off"></label>' if protected else ""
     return (
-        f'<h2>Try it</h2><form id="try">{inputs}{key}<div class="row"><button>Predict</button></div>'
+        f'<h2>Try it</h2><form id="try">{inputs}<div class="row"><button>Predict</button></div>'
         '<output class="row" id="answer"></output></form>'
     )
 

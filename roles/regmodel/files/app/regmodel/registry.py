@@ -55,8 +55,20 @@ class MlflowRegistry:
                 raise NothingToServe(f"alias {self.alias} is not set on {self.model_name}") from None
             raise Unreachable(one_line(error)) from None
         except MlflowException as error:
+            if error.error_code == "PERMISSION_DENIED" and self._hidden():
+                raise NothingToServe(f"no such registered model, or this login may not read it: {self.model_name}") from None
             raise Unreachable(_no_answer(error)) from None
         return Version(found.name, str(found.version), found.run_id, int(found.creation_timestamp or 0))
+
+    def _hidden(self) -> bool:
+        """Whether MLflow lists no such model to this login. Of one that is not there it denies the alias to all but administrators."""
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return not MlflowClient().search_registered_models(f"name = '{self.model_name}'", max_results=1)
+        except MlflowException:
+            return False
 
     def load(self, version: Version) -> Model:
         """See Registry. The downloaded files are gone when this returns."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
@@ -28,7 +30,8 @@ class Settings:
 
     poll_seconds: how often the alias is looked up.
     max_rows: rows accepted in one /predict request.
-    api_key: what /predict asks for, or None for an open service.
+    api_key: what /predict and /model ask for, or None for an open service.
+    public_url: where a proxy in front has it, or an empty text.
     """
 
     tracking_uri: str
@@ -39,13 +42,19 @@ class Settings:
     host: str = "0.0.0.0"  # a container listens on all of its interfaces
     port: int = 8000
     api_key: str | None = field(default=None, repr=False)
+    public_url: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """The path of the public URL, without a slash at its end."""
+        return urlsplit(self.public_url).path.rstrip("/")
 
 
 def settings_from_env(environ: Mapping[str, str]) -> Settings:
     """Read the settings; an empty variable counts as absent.
 
     MLFLOW_TRACKING_URI (required), REGMODEL_MODEL_NAME, REGMODEL_MODEL_ALIAS, REGMODEL_POLL_SECONDS (0.1 to 3600),
-    REGMODEL_MAX_ROWS (1 to 1000000), REGMODEL_HOST, REGMODEL_PORT, REGMODEL_API_KEY_FILE.
+    REGMODEL_MAX_ROWS (1 to 1000000), REGMODEL_HOST, REGMODEL_PORT, REGMODEL_API_KEY_FILE, REGMODEL_PUBLIC_URL.
 
     Raises SettingsError, which lists every problem found.
     """
@@ -72,6 +81,10 @@ def settings_from_env(environ: Mapping[str, str]) -> Settings:
     if environ.get("REGMODEL_API_KEY_FILE"):
         api_key = _secret(environ, "REGMODEL_API_KEY_FILE", problems)
 
+    public_url = environ.get("REGMODEL_PUBLIC_URL", "").strip()
+    if public_url and not re.fullmatch(r"https?://[^/?#@\s]+(/[\w.~/-]*)?", public_url):
+        problems.append(f"REGMODEL_PUBLIC_URL={public_url!r} is not a URL such as https://example.org/regmodel")
+
     settings = Settings(
         tracking_uri=tracking_uri,
         model_name=environ.get("REGMODEL_MODEL_NAME") or Settings.model_name,
@@ -81,6 +94,7 @@ def settings_from_env(environ: Mapping[str, str]) -> Settings:
         host=environ.get("REGMODEL_HOST") or Settings.host,
         port=number("REGMODEL_PORT", Settings.port, int, 0, 65535),
         api_key=api_key,
+        public_url=public_url,
     )
     if problems:
         raise SettingsError("\n".join(problems))
