@@ -12,6 +12,7 @@ import time
 from difflib import get_close_matches
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.mlops.stack.plugins.plugin_utils._airflow_given import airflow_problems, login_problems
 from ansible_collections.mlops.stack.plugins.plugin_utils._given_files import given_file_problems
 
 # Products of which one version (for PostgreSQL, a major) cannot read the data of another (postgresql.org, "Upgrading a Cluster").
@@ -115,7 +116,9 @@ class ActionModule(ActionBase):
         result["problems"] += variable_problems(args.get("choices") or [])
         result["problems"] += group_problems(args.get("groups") or [])
         result["problems"] += shared_ports(args.get("ports") or [])
+        result["problems"] += login_problems(args.get("logins") or [], args.get("bind"))
         result["controller_problems"] = [*file_problems(args.get("files") or []), *removed_problems(args.get("removed") or {})]
+        result["controller_problems"] += airflow_problems(args.get("airflow") or {})
         if args.get("given_files"):
             problems, warnings = given_file_problems(args["given_files"], self._read)
             result["controller_problems"] += problems

@@ -13,7 +13,7 @@ except ImportError:  # ansible-core before 2.19 does not say of a value that it 
     VaultHelper = None
 
 # Names of variables whose values are or may hold secrets.
-SECRET = re.compile(r"password|secret|token|salt|key|webhook|environment|databases|ur[il]\b|args\b")
+SECRET = re.compile(r"password|secret|token|salt|key|webhook|environment|connections|variables|databases|ur[il]\b|args\b")
 
 
 def _shown(name, value, secret=False):

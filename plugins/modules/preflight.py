@@ -69,6 +69,19 @@ options:
     type: list
     elements: dict
     default: []
+  airflow:
+    description: Variables of the role airflow whose shape is looked at, by name, as far as they are set. Used on the controller.
+    type: dict
+    default: {}
+  logins:
+    description: Logins that others reach, as C(name), C(user) and C(password); refused where everybody knows it. Used on the controller.
+    type: list
+    elements: dict
+    default: []
+  bind:
+    description: The address that this host's ports are published on, to be told. Used on the controller.
+    type: str
+    default: ""
   secrets:
     description: Secrets that the data is made with, by name. Used on the controller only, as salted digests.
     type: dict
