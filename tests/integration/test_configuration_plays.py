@@ -158,3 +158,22 @@ def test_data_made_with_secrets_that_are_gone_is_told(stack):
     assert status != 0
     assert "- one: the data on this host was made with another airflow_fernet_key and postgres_password; point mlops_secrets_dir" in said
     assert not (stack / "secrets/generated").exists()
+
+
+def test_airflows_data_and_known_logins_are_in_the_list(stack):
+    put(stack, ".env", "_AIRFLOW_WWW_USER_PASSWORD=admin\n")
+    (stack / "given.yml").write_text(yaml.safe_dump({
+        "airflow_connections": {"db": {"password": HUSH}}, "airflow_pools": {"p": {}}, "airflow_requirements": ["-r %s" % HUSH],
+        "monitoring_grafana_password": "admin", "with_monitoring": True}))
+    inventory = yaml.safe_load((stack / "hosts.yml").read_text())
+    inventory["all"]["children"]["monitoring"] = {"hosts": {"one": {}}}
+    (stack / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    wrong = ("- controller: airflow_connections: db has neither conn_type nor uri", "- controller: airflow_pools: p has no number of slots",
+             "- controller: airflow_requirements, line 1 is no requirement")
+    known = ("- one: airflow_admin_password (_AIRFLOW_WWW_USER_PASSWORD in .env) is the user's own name or admin, and ports are published on 0.0.0.0",
+             "- one: monitoring_grafana_password (GF_SECURITY_ADMIN_PASSWORD in .env) is the user's own name or admin")
+    status, said = play(stack, "preflight.yml", "-e", "@%s" % (stack / "given.yml"), "-vvv")
+    assert status != 0 and HUSH not in said, said
+    assert [message for message in wrong if message not in said] == [] and not any(message in said for message in known), said
+    status, said = play(stack, "preflight.yml", "-e", "@%s" % (stack / "given.yml"), "-e", "mlops_bind=0.0.0.0")
+    assert status != 0 and [message for message in known if said.count(message) != 1] == [], said
