@@ -8,7 +8,7 @@ from __future__ import annotations
 
 def _groups(values):
     """The places of each digest, the most first; of as many, the one that was seen first."""
-    by_digest = {}
+    by_digest: dict[str, list[str]] = {}
     for place, digest in values.items():
         by_digest.setdefault(digest, []).append(place)
     return sorted(by_digest.values(), key=lambda places: -len(places))
@@ -21,7 +21,7 @@ def secret_differences(hosts, hostvars, result):
     """
     found = [(host, hostvars[host].get(result) or {}) for host in hosts]
     lines = ["%s on %s cannot be asked: %s" % (service, host, why) for host, what in found for service, why in (what.get("failures") or {}).items()]
-    options = {}
+    options: dict[str, dict[str, str]] = {}
     for host, what in found:
         for service, digests in (what.get("digests") or {}).items():
             for option, digest in digests.items():
