@@ -17,6 +17,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.mlops.stack.plugins.modules.preflight import ARGUMENTS
+from ansible_collections.mlops.stack.plugins.plugin_utils._airflow_given import airflow_problems, login_problems
 from ansible_collections.mlops.stack.plugins.plugin_utils._given_files import given_file_problems
 from ansible_collections.mlops.stack.plugins.plugin_utils._inventory import inventory_problems
 from ansible_collections.mlops.stack.plugins.plugin_utils._shapes import is_port
@@ -170,6 +171,8 @@ class ActionModule(ActionBase):
             shared += found
             self._warn(warnings)
         problems += shared_ports(args.get("ports") or [])
+        problems += login_problems(args.get("logins") or [], args.get("bind") or "")
+        shared += airflow_problems(args.get("airflow") or {})
         shared += file_problems(args.get("files") or [])
         if args.get("given_files"):
             found, warnings = given_file_problems(

@@ -82,6 +82,15 @@ options:
       - What is missing is left out. Nothing of a file's content is ever told but names.
     type: dict
     default: {}
+  airflow:
+    description: Variables of the role airflow whose shape is looked at, by name, as far as they are set. Used on the controller.
+    type: dict
+    default: {}
+  logins:
+    description: Logins that others reach, as C(name), C(user) and C(password); refused where everybody knows it. Used on the controller.
+    type: list
+    elements: dict
+    default: []
   given: {description: "What the user gives of them, as the filter P(mlops.stack.given#filter) returns it.", type: dict, default: {}}
   taken: {description: Values that names in the first may not have., type: dict, default: {}}
   variables:
@@ -197,6 +206,8 @@ ARGUMENTS = {
     "inventory": {"type": "dict", "default": {}},
     "parts": {"type": "dict", "default": {}},
     "files": {"type": "list", "elements": "dict", "default": []},
+    "airflow": {"type": "dict", "default": {}, "no_log": True},
+    "logins": {"type": "list", "elements": "dict", "default": [], "no_log": True},
     "given_files": {"type": "dict", "default": {}, "no_log": True},
     "given": {"type": "dict", "default": {}, "no_log": True},
     "taken": {"type": "dict", "default": {}},

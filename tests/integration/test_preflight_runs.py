@@ -249,3 +249,18 @@ def test_a_host_that_does_not_answer_is_left_out_unless_the_others_need_it(stack
     # A look alone tells every host, whatever it holds.
     stack.groups["airflow"] = ["one"]
     check(stack, ["- two: does not answer ("])
+
+
+def test_airflows_data_and_logins_that_everybody_knows(stack):
+    stack.put(".env", "_AIRFLOW_WWW_USER_PASSWORD=admin\n")
+    stack.groups["monitoring"] = ["one"]
+    stack.hosts["one"].update({
+        "airflow_connections": {"db": {"password": HUSH}}, "airflow_pools": {"p": {}}, "airflow_requirements": ["-r " + HUSH],
+        "monitoring_grafana_password": "admin"})
+    stack.vars["with_monitoring"] = True
+    wrong = ["- controller: airflow_connections: db has neither conn_type nor uri", "- controller: airflow_pools: p has no number of slots",
+             "- controller: airflow_requirements, line 1 is no requirement"]
+    check(stack, wrong, "-vvv")
+    stack.vars["mlops_bind"] = "0.0.0.0"
+    check(stack, [*wrong, "- one: airflow_admin_password (_AIRFLOW_WWW_USER_PASSWORD in .env) is the user's own name or admin",
+                  "- one: monitoring_grafana_password (GF_SECURITY_ADMIN_PASSWORD in .env) is the user's own name or admin"])

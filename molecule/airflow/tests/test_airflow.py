@@ -31,14 +31,14 @@ def airflow(on_host):
     return Session()
 
 
-def run_to_its_end(airflow: Session) -> dict:
-    """A new run of greet, once it has ended."""
-    eventually(lambda: airflow.json("GET", "dags/greet"), timeout=60, errors=(requests.HTTPError,))
-    airflow.json("PATCH", "dags/greet", is_paused=False)
-    run_id = airflow.json("POST", "dags/greet/dagRuns", logical_date=None)["dag_run_id"]
+def run_to_its_end(airflow: Session, dag: str = "greet") -> dict:
+    """A new run of a DAG, once it has ended."""
+    eventually(lambda: airflow.json("GET", f"dags/{dag}"), timeout=60, errors=(requests.HTTPError,))
+    airflow.json("PATCH", f"dags/{dag}", is_paused=False)
+    run_id = airflow.json("POST", f"dags/{dag}/dagRuns", logical_date=None)["dag_run_id"]
 
     def ended() -> dict:
-        run = airflow.json("GET", f"dags/greet/dagRuns/{run_id}")
+        run = airflow.json("GET", f"dags/{dag}/dagRuns/{run_id}")
         assert run["state"] in ("success", "failed"), run
         return run
     return eventually(ended, timeout=120)
@@ -55,7 +55,7 @@ def test_wrong_password_gets_no_token(on_host):
 
 
 def test_every_dag_is_parsed(airflow):
-    assert {dag["dag_id"] for dag in airflow.json("GET", "dags")["dags"]} == {"greet", "train_regmodel"}
+    assert {dag["dag_id"] for dag in airflow.json("GET", "dags")["dags"]} == {"given", "greet", "train_regmodel"}
     assert airflow.json("GET", "importErrors")["total_entries"] == 0
 
 
@@ -67,10 +67,16 @@ def test_run_succeeds_on_the_worker_and_its_log_is_read(airflow):
     assert "hello worker, from a task's log" in str(airflow.json("GET", f"{task}/logs/1"))
 
 
-def test_flower_sees_the_worker(on_host):
-    workers = requests.get(f"{FLOWER}/api/workers?refresh=1", timeout=30).json()
+def test_flower_sees_the_worker_and_asks_for_a_login(on_host):
+    login = ("admin", secret("airflow_flower_password"))
+    workers = requests.get(f"{FLOWER}/api/workers?refresh=1", auth=login, timeout=30).json()
     assert list(workers) == ["celery@airflow-worker"]
     assert [queue["name"] for queue in workers["celery@airflow-worker"]["active_queues"]] == ["default"]
+    refused = {path: requests.get(f"{FLOWER}/{path}", timeout=30).status_code for path in ("", "api/workers", "api/tasks", "tasks")}
+    assert set(refused.values()) == {401}, refused
+    # What monitoring asks is open: no task's arguments are told there.
+    assert requests.get(f"{FLOWER}/healthcheck", timeout=30).text == "OK"
+    assert "flower_worker_online" in requests.get(f"{FLOWER}/metrics", timeout=30).text
 
 
 def test_restart_in_any_order_converges_without_an_uninitialized_database(on_host, compose):

@@ -1,13 +1,12 @@
 """The metadata database as a start-up sees it: psycopg2 and the standard library, because importing Airflow takes seconds."""
 
 import json
-import os
-import shlex
-import subprocess
 import time
 from pathlib import Path
 
 import psycopg2
+
+from mlops_airflow.config import setting
 
 # Written while the image is built: {version table: {"head": revision, "known": [revisions]}}.
 HEADS = Path("/opt/airflow/heads.json")
@@ -17,17 +16,6 @@ LOCK = 0x6D6C6F7073
 
 class Incompatible(Exception):
     """The database was migrated by a newer Airflow than this image holds."""
-
-
-def setting(section: str, key: str) -> str:
-    """Return an Airflow option from its environment variable, or from the command in its ``_CMD``, as Airflow does."""
-    name = f"AIRFLOW__{section.upper()}__{key.upper()}"
-    if name in os.environ:
-        return os.environ[name]
-    command = os.environ.get(f"{name}_CMD")
-    if not command:
-        return ""
-    return subprocess.run(shlex.split(command), check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def connect():

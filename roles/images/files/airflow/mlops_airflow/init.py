@@ -1,4 +1,4 @@
-"""airflow-init: migrates the database where it has to be, keeps the admin user as wanted, then stays up.
+"""airflow-init: migrates the database where it has to be, keeps the admin user and what is given as data as wanted, then stays up.
 
 With nothing to do it imports no Airflow and takes a fraction of a second.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg2
 
-from mlops_airflow import database
+from mlops_airflow import database, objects
 
 STATUS = Path("/run/airflow/init-complete")
 
@@ -127,6 +127,7 @@ def main() -> None:
     if not is_as_wanted(admin, connection):
         print(f"airflow-init: sets password and role of {admin.name}", flush=True)
         set_user(admin)
+    objects.apply(connection)
     connection.close()
     STATUS.write_text("complete\n")
     print(f"airflow-init: complete after {time.monotonic() - started:.1f} s", flush=True)
