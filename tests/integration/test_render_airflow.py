@@ -83,7 +83,7 @@ def test_a_public_url_leaves_the_way_of_the_workers(tmp_path):
         found = env(tmp_path, host + "/airflow/airflow.env")
         assert found["AIRFLOW__API__BASE_URL"] == url
         inside = "airflow-webserver:8080" if host == "h1" else "10.0.0.1:8081"
-        assert found["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://%s/execution/" % inside
+        assert found["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://%s/flow/execution/" % inside
     webserver = services(tmp_path, "h1")["airflow-webserver"]
     assert webserver["command"] == ["api-server", "--proxy-headers"]
     assert webserver["environment"] == {"FORWARDED_ALLOW_IPS": "10.0.0.9,10.1.0.0/16"}

@@ -6,7 +6,7 @@ import redis
 import requests
 from conftest import EPHEMERAL, eventually, secret
 
-API = "http://127.0.0.1:8081"
+API = "http://127.0.0.1:8081/flow"
 FLOWER = "http://127.0.0.1:5555"
 NOT_MIGRATED = "You need to initialize the database"
 

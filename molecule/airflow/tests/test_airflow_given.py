@@ -32,10 +32,10 @@ def test_a_task_uses_them(airflow):
 
 
 def test_links_are_those_of_the_public_url(on_host):
-    answer = requests.get(f"{API}/flow/", headers={"X-Forwarded-Proto": "https", "Host": "airflow.example.org"}, timeout=10)
+    answer = requests.get(f"{API}/", headers={"X-Forwarded-Proto": "https", "Host": "airflow.example.org"}, timeout=10)
     assert answer.status_code == 200
     assert '<base href="/flow/"' in answer.text
-    login = requests.get(f"{API}/flow/api/v2/auth/login", allow_redirects=False, timeout=10,
+    login = requests.get(f"{API}/api/v2/auth/login", allow_redirects=False, timeout=10,
                          headers={"X-Forwarded-Proto": "https", "Host": "airflow.example.org"})
     assert login.status_code in (302, 307) and login.headers["Location"].startswith("https://airflow.example.org/flow/auth/"), login.headers
 
