@@ -59,8 +59,8 @@ class Stack:
         subprocess.run(["ansible-vault", "encrypt", "--vault-password-file", self.directory / "vault", self.secrets / name],
                        cwd=ROOT, capture_output=True, check=True)
 
-    def play(self, **variables):
-        """A run of the play, with further variables; its exit status and all that it printed."""
+    def play(self, *arguments, **variables):
+        """A run of the play, with further arguments and variables; its exit status and all that it printed."""
         inventory = {
             "hosts": {"one": {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}},
             "children": {"mlflow": {"hosts": {"one": {}}}},
@@ -75,9 +75,13 @@ class Stack:
         (self.directory / "hosts.yml").write_text(yaml.safe_dump({"all": inventory}))
         done = subprocess.run(
             ["ansible-playbook", "-i", self.directory / "hosts.yml", HERE / "play.yml", "-e", json.dumps(variables), "-vvv",
-             "--vault-password-file", self.directory / "vault"],
+             "--vault-password-file", self.directory / "vault", *arguments],
             cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         return done.returncode, done.stdout + done.stderr
+
+    def start(self, *arguments):
+        return subprocess.Popen(["docker", "compose", "--project-directory", self.directory / "opt", *arguments],
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def compose(self, *arguments, check=True):
         done = subprocess.run(["docker", "compose", "--project-directory", self.directory / "opt", *arguments],

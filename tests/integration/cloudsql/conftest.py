@@ -13,4 +13,4 @@ def stack(tmp_path_factory):
         assert status == 0, printed
         yield made
     finally:
-        made.compose("down", "--volumes", "--timeout", "2")
+        made.compose("down", "--volumes", "--remove-orphans", "--timeout", "2")

@@ -18,7 +18,7 @@ UNKNOWN = {"instanceDoesNotExist", "notFound"}
 ATTEMPT = 3  # seconds
 # Seconds that a cause may last before the server gives up: what Google says holds, a way may still open. Docker takes a container
 # that lived for ten seconds for a good one and starts it again at once.
-SAID, CLOSED = 3, 10
+SAID, CLOSED = 2, 10
 
 
 class Cause(NamedTuple):
