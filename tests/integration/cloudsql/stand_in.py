@@ -8,6 +8,7 @@ https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1beta4 (connect.get, 
 """
 
 import base64
+import contextlib
 import datetime
 import http.server
 import json
@@ -46,7 +47,7 @@ class Authority:
         self.certificate = self.sign("Stand-in CA", self.key.public_key(), ca=True)
 
     def sign(self, common_name: str, public_key, ca: bool = False) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.timezone.utc)
+        now = datetime.datetime.now(datetime.UTC)
         builder = (x509.CertificateBuilder().subject_name(name(common_name)).issuer_name(name("Stand-in CA")).public_key(public_key)
                    .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(minutes=5))
                    .not_valid_after(now + datetime.timedelta(hours=1)).add_extension(x509.BasicConstraints(ca, None), critical=True))
@@ -155,17 +156,13 @@ def decoded(text: str) -> bytes:
 
 
 def pump(source, target) -> None:
-    """Copies until either side ends, then ends both."""
-    try:
+    """Copies until either side ends, then ends both, which the other direction may have done already."""
+    with contextlib.suppress(OSError):
         while data := source.recv(BUFFER):
             target.sendall(data)
-    except OSError:
-        pass  # the other direction has ended it
     for side in (source, target):
-        try:
+        with contextlib.suppress(OSError):
             side.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # is closed already
 
 
 def tunnel(raw: socket.socket, context: ssl.SSLContext, database: tuple[str, int]) -> None:

@@ -39,6 +39,8 @@ class Proxy:
         self.has_key = environment["MLOPS_CLOUD_SQL_KEY"] == "true"
         self.google = environment["MLOPS_CLOUD_SQL_GOOGLE"].split()
         self.before = self.counts() or {}
+        # Why there is no certificate, in Google's words, since there was one; an empty word where Google said nothing.
+        self.reasons: set[str] = set()
 
     def counts(self) -> dict[tuple[str, str], float] | None:
         """(series, Google's reason) -> count; None where the proxy does not answer."""
@@ -58,22 +60,29 @@ class Proxy:
                          "starts it", CLOSED)
         fresh = {key for key, count in now.items() if count > self.before.get(key, 0)}
         self.before = now
-        reasons = {reason for series, reason in fresh if series == "refresh_failure"}
-        if reasons & UNKNOWN:
-            return self._said(f"there is no instance {self.instance} ({self._told(reasons)}); correct MLFLOW_INSTANCE_CONNECTION "
+        if ("refresh_success", "") in fresh:
+            self.reasons = set()
+        failed = {reason for series, reason in fresh if series == "refresh_failure"}
+        if failed:
+            # Of the calls for one certificate, one tells the reason, and the others that they were cut off.
+            self.reasons = (failed - {""}) or self.reasons or {""}
+        if self.reasons & UNKNOWN:
+            return self._said(f"there is no instance {self.instance} ({self._told()}); correct MLFLOW_INSTANCE_CONNECTION "
                               "(project:region:instance)")
-        if reasons - {""}:
+        if self.reasons - {""}:
             return self._said(f"{'the key' if self.has_key else 'the identity of this machine'} has no permission for {self.instance} "
-                              f"({self._told(reasons)}); give its account the role Cloud SQL Client (roles/cloudsql.client) in that project, "
+                              f"({self._told()}); give its account the role Cloud SQL Client (roles/cloudsql.client) in that project, "
                               "and enable the Cloud SQL Admin API there")
-        if not reasons and (("refresh_success", "") in now or ("dial_failure", "") in fresh):
+        if self.reasons:
+            return self._unreachable() or self._said(
+                ("Google refuses the key; it, or its account, was deleted or disabled, or this machine's clock is wrong: put a valid key "
+                 "into gcp.json (mlflow_cloud_sql_key_file)" if self.has_key else
+                 "Google gives no token for the identity of this machine: let it run as a service account, or put a key into gcp.json")
+                + f"; or {self.instance} names another region than the instance's")
+        if ("refresh_success", "") in now:
             return Cause(f"Cloud SQL: the instance {self.instance} cannot be reached over its {self.address} address, port 3307; start it, open "
                          "the firewall, or set mlflow_cloud_sql_ip to an address that leads there", CLOSED, 1)
-        return self._unreachable() or self._said(
-            ("Google refuses the key; it, or its account, was deleted or disabled, or this machine's clock is wrong: put a valid key "
-             "into gcp.json (mlflow_cloud_sql_key_file)" if self.has_key else
-             "Google gives no token for the identity of this machine: let it run as a service account, or put a key into gcp.json")
-            + f"; or {self.instance} names another region than the instance's")
+        return self._unreachable() or Cause(f"Cloud SQL: Google has not answered for {self.instance} yet", CLOSED, 1)
 
     def _unreachable(self) -> Cause | None:
         """What of Google's does not answer at all."""
@@ -87,9 +96,8 @@ class Proxy:
                              CLOSED, 1)
         return None
 
-    @staticmethod
-    def _told(reasons: set[str]) -> str:
-        return "Google says " + ", ".join(sorted(reasons - {""}))
+    def _told(self) -> str:
+        return "Google says " + ", ".join(sorted(self.reasons))
 
     @staticmethod
     def _said(text: str) -> Cause:
