@@ -29,7 +29,9 @@ def connect(uri: str) -> psycopg.Connection:
             cause = cause_of((str(error).splitlines() or [repr(error)])[0], leads_on)
         now = time.monotonic()
         if cause.text != last:
-            print(f"waits for the database: {cause.text}", flush=True)
+            # What ends in two seconds is told then.
+            if cause.patience > SAID:
+                print(f"waits for the database: {cause.text}", flush=True)
             last, since = cause.text, now
         elif now - since >= cause.patience:
             sys.exit(f"gives up: {cause.text}")
