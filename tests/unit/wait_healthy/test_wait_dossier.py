@@ -51,13 +51,13 @@ def test_checks_of_one_container_are_told_together(run, docker, adv):
 
 
 def test_what_a_failed_check_needs_is_told_after_it(run, docker, adv):
-    docker.set(container(status="exited", exit_code=1))
+    docker.set(container())
     docker.set(container("proxy"))
     docker.logs["web"], docker.logs["proxy"] = frames(b"no database\n"), frames(b"key refused\n")
     port = adv(listen=False)
     server = {"type": "tcp", "name": "server", "host": "127.0.0.1", "port": port.port, "container": "web", "needs": ["proxy", "not here"]}
-    result = run(server, check(name="proxy", container="proxy", state="running"), docker_host=docker.host)
-    assert result["failed_checks"] == ["server"]
+    result = run(server, check(name="proxy", container="proxy", state="running"), docker_host=docker.host, timeout=1.0)
+    assert result["failed_checks"] == ["server"] and result["checks"]["proxy"]["state"] == "ready"
     told = lines(result)
     assert told.index("log no database") < told.index("container proxy (image) running") < told.index("log key refused")
 
