@@ -40,6 +40,12 @@ options:
           - For other types, the container behind the target. Its start, health and death wake the check at once, and when it
             can never run again the check has failed.
         type: str
+      needs:
+        description:
+          - Names of checks without which this one cannot hold. When it fails, the end of their containers' logs is told after that of
+            its own. A name that no check has is passed over.
+        type: list
+        elements: str
       optional: {description: "The check is waited for like the others, but its failure is a warning only.", type: bool, default: false}
       url: {description: "For V(http), what to ask for. It holds no user and no password. Proxies from the environment are not used.", type: str}
       method: {description: "For V(http), the method. Defaults to V(POST) with a O(checks[].body) and to V(GET) without.", type: str}

@@ -90,6 +90,12 @@ def dossier(failed: list[CheckState], containers: dict[str, list[Shown]]) -> lis
     return lines
 
 
+def behind(needed: list[CheckState], containers: dict[str, list[Shown]]) -> list[str]:
+    """Lines for the containers that failed checks cannot do without, which may look well and still have said why."""
+    targets = dict.fromkeys(state.check.target for state in needed)
+    return [line for target in targets for container in containers.get(target, [])[:MAX_SHOWN] for line in _container(container)]
+
+
 def _container(shown: Shown) -> list[str]:
     facts = [f"{shown['name']} ({shown['image']}) {shown['status']}"]
     if shown["health"]:

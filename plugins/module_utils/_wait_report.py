@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.mlops.stack.plugins.module_utils._wait_check import CheckState
 from ansible_collections.mlops.stack.plugins.module_utils._wait_diagnose import Redact, collect, describe
-from ansible_collections.mlops.stack.plugins.module_utils._wait_dossier import cause, dossier, next_command
+from ansible_collections.mlops.stack.plugins.module_utils._wait_dossier import behind, cause, dossier, next_command
 from ansible_collections.mlops.stack.plugins.module_utils._wait_engine import Engine
 
 MAX_RESULT = 256 * 1024
@@ -22,7 +22,7 @@ def report(engine: Engine, reason: str, redact: Redact, log_lines: int, diagnost
     elapsed = engine.now()
     good = reason in ("ready", "open", "pending")
     failed = [] if good else [s for s in engine.states if not s.check.optional and not _held(s, reason)]
-    containers = _containers(engine, [] if good else failed, redact, log_lines, diagnostics_timeout)
+    containers = _containers(engine, [] if good else failed + _needed(engine, failed), redact, log_lines, diagnostics_timeout)
     result: dict[str, Any] = {
         "elapsed": round(elapsed, 3),
         "reason": reason,
@@ -41,6 +41,12 @@ def report(engine: Engine, reason: str, redact: Redact, log_lines: int, diagnost
 def _held(state: CheckState, reason: str) -> bool:
     """Whether a check is none of those that the wait failed for."""
     return not state.settled() and (reason != "interrupted" or state.ready_since is not None)
+
+
+def _needed(engine: Engine, failed: list[CheckState]) -> list[CheckState]:
+    """What the failed checks cannot hold without, where it is not among them."""
+    names = {name for state in failed for name in state.check.needs}
+    return [state for state in engine.states if state.check.name in names and state not in failed]
 
 
 def _containers(engine: Engine, failed: list[CheckState], redact: Redact, log_lines: int, bound: float) -> dict[str, list[dict[str, Any]]]:
@@ -91,9 +97,10 @@ def _message(engine: Engine, reason: str, failed: list[CheckState], containers: 
         )
     what = {"timeout": "not ready", "permanent": "failed", "interrupted": f"open when {engine.interrupted} ended the wait"}
     head = f"{len(failed)} of {total} checks {what[reason]} after {elapsed:.1f} s: "
+    told = [*dossier(failed, containers), *behind(_needed(engine, failed), containers)]
     if len(failed) == 1:
-        return "\n".join([f"{head}{failed[0].check.name}: {cause(failed[0])}", *dossier(failed, containers)])
-    return "\n".join([head + ", ".join(state.check.name for state in failed), *dossier(failed, containers)])
+        return "\n".join([f"{head}{failed[0].check.name}: {cause(failed[0])}", *told])
+    return "\n".join([head + ", ".join(state.check.name for state in failed), *told])
 
 
 def _broken_links(engine: Engine) -> list[str]:

@@ -38,7 +38,7 @@ class Kind(NamedTuple):
     probe: Probe | None
 
 
-COMMON = ("name", "type", "timeout", "attempt_timeout", "stable_for", "state", "container", "optional")
+COMMON = ("name", "type", "timeout", "attempt_timeout", "stable_for", "state", "container", "optional", "needs")
 KINDS = {
     "http": Kind(
         ("url", "method", "headers", "body", "status", "json", "body_regex", "max_body", "follow_redirects",
@@ -70,6 +70,7 @@ CHECK_SPEC: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["ready", "absent", "healthy", "running", "auto", "exited"]},
     "container": {"type": "str"},
     "optional": {"type": "bool", "default": False},
+    "needs": {"type": "list", "elements": "str"},
     "url": {"type": "str"},
     "method": {"type": "str"},
     "headers": {"type": "dict"},
@@ -137,6 +138,7 @@ class Check(NamedTuple):
     want: _probe_docker.Want | None
     prepared: dict[str, Any]
     secrets: tuple[str, ...]
+    needs: tuple[str, ...] = ()
 
     @property
     def target(self) -> str:
@@ -227,6 +229,7 @@ def _parse_one(label: str, given: dict[str, Any], defaults: Defaults, problem: C
         want=want._replace(max_restarts=defaults.max_restarts) if want else None,
         prepared=prepared,
         secrets=tuple(secrets_of(given)),
+        needs=tuple(given.get("needs") or ()),
     )
 
 

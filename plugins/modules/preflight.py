@@ -77,8 +77,9 @@ options:
     default: []
   given_files:
     description:
-      - Files that the team brings, on the controller, as C(dotenv) (path), C(environments) and C(keys) (lists of paths), and the tables C(names)
-        and C(unused) of what the first may hold.
+      - Files that the team brings, on the controller, as C(dotenv) (path), C(environments) and C(keys) (lists of paths), the tables C(names),
+        C(unused) and C(taken) of what the first may hold, C(given), which the filter P(mlops.stack.given#filter) returns, and C(wanted),
+        names with the name that makes each necessary.
       - What is missing is left out. Nothing of a file's content is ever told but names.
     type: dict
     default: {}

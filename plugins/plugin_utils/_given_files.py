@@ -87,11 +87,18 @@ def key_problems(path: str, text: str, project: str | None) -> Iterator[str]:
                "or correct MLFLOW_INSTANCE_CONNECTION" % (path, found, project))
 
 
+def wanted_problems(wanted: Mapping[str, str], given: Mapping[str, Any]) -> Iterator[str]:
+    """Names that another one makes necessary and that are not given."""
+    for name, other in wanted.items():
+        if other in given and name not in given:
+            yield "%s is given and %s is not; give it too, in .env or as a variable" % (other, name)
+
+
 def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) -> tuple[list[str], list[str]]:
     """(problems, warnings) of the team's files, each of which may be missing.
 
-    files: dotenv (path), environments and keys (lists of paths), names, unused and taken (the tables of .env), and given (what the
-    filter of that name returns).
+    files: dotenv (path), environments and keys (lists of paths), names, unused and taken (the tables of .env), given (what the
+    filter of that name returns), and wanted (name -> the name that makes it necessary).
     """
     problems, warnings = [], []
 
@@ -120,5 +127,6 @@ def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) 
     instance = str(files["given"].get("MLFLOW_INSTANCE_CONNECTION", {}).get("value", ""))
     for path, text in texts(files["keys"]):
         problems += key_problems(path, text, instance.rsplit(":", 2)[0] if instance.count(":") > 1 else None)
+    problems += wanted_problems(files.get("wanted") or {}, files["given"])
     problems += variable_problems(files["given"], files["names"], files["taken"])
     return problems, warnings

@@ -25,12 +25,12 @@ def key(**changes):
     return json.dumps({name: value for name, value in {**KEY, **changes}.items() if value is not None})
 
 
-def look(directory, given=None, read=None):
+def look(directory, given=None, read=None, wanted=None):
     """(problems, warnings) of the files in a directory."""
     return given_file_problems({
         "dotenv": str(directory / ".env"), "environments": [str(directory / "regmodel.env"), str(directory / "backend.env")],
         "keys": [str(directory / name) for name in ("gcp.json", "mlflow-ui-access.json", "mlflow-trainer.json")],
-        "names": TABLES["__mlops_dotenv_names"], "unused": TABLES["__mlops_dotenv_unused"], "taken": TAKEN, "given": given or {},
+        "names": TABLES["__mlops_dotenv_names"], "unused": TABLES["__mlops_dotenv_unused"], "taken": TAKEN, "given": given or {}, "wanted": wanted,
     }, read or (lambda path: pathlib.Path(path).read_bytes()))
 
 
@@ -204,3 +204,13 @@ def test_every_printable_character_survives_in_a_password(tmp_path, character):
         assert from_dotenv(text) == {"MLFLOW_DB_PASSWORD": value}
         put(tmp_path, ".env", text)
         assert look(tmp_path)[0] == []
+
+
+@pytest.mark.parametrize("given, problems", [
+    ({}, []),
+    ({"MLFLOW_DB_PASSWORD": {"value": HUSH, "source": ".env"}, "MLFLOW_INSTANCE_CONNECTION": {"value": "my-project:europe-west1:db", "source": ".env"}}, []),
+    ({"MLFLOW_INSTANCE_CONNECTION": {"value": "my-project:europe-west1:db", "source": ".env"}},
+     ["MLFLOW_INSTANCE_CONNECTION is given and MLFLOW_DB_PASSWORD is not; give it too, in .env or as a variable"]),
+])
+def test_what_one_name_makes_necessary(tmp_path, given, problems):
+    assert look(tmp_path, given, wanted={"MLFLOW_DB_PASSWORD": "MLFLOW_INSTANCE_CONNECTION"})[0] == problems

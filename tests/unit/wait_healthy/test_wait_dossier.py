@@ -50,6 +50,18 @@ def test_checks_of_one_container_are_told_together(run, docker, adv):
     assert all(f"{name}: container web exited (1)" in result["msg"] for name in ("a", "b"))
 
 
+def test_what_a_failed_check_needs_is_told_after_it(run, docker, adv):
+    docker.set(container())
+    docker.set(container("proxy"))
+    docker.logs["web"], docker.logs["proxy"] = frames(b"no database\n"), frames(b"key refused\n")
+    port = adv(listen=False)
+    server = {"type": "tcp", "name": "server", "host": "127.0.0.1", "port": port.port, "container": "web", "needs": ["proxy", "not here"]}
+    result = run(server, check(name="proxy", container="proxy", state="running"), docker_host=docker.host, timeout=1.0)
+    assert result["failed_checks"] == ["server"] and result["checks"]["proxy"]["state"] == "ready"
+    told = lines(result)
+    assert told.index("log no database") < told.index("container proxy (image) running") < told.index("log key refused")
+
+
 def test_many_failures_are_named_and_the_first_told(run, adv):
     dead = adv(listen=False)
     result = run(*[{"type": "tcp", "name": f"c{n}", "host": "127.0.0.1", "port": dead.port} for n in range(12)], timeout=0.2)
