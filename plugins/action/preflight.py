@@ -51,6 +51,8 @@ def clock_problem(before, now, after):
 def look_problem(found):
     """Why the module did not run on the host, from its result."""
     said = " ".join(("%s %s" % (found.get("module_stderr") or "", found.get("msg") or "")).split())
+    if "incorrect" in said.lower() and "password" in said.lower():
+        return "sudo does not take the password that is given (--ask-become-pass, ansible_become_password); correct it (%s)" % said[:200]
     if "password" in said.lower():
         return ("sudo asks for a password here; give it (--ask-become-pass, ansible_become_password), let the login user use sudo without one "
                 "(NOPASSWD), or log in as root (%s)" % said[:200])
