@@ -58,7 +58,7 @@ def look_problem(found):
                 "(NOPASSWD), or log in as root (%s)" % said[:200])
     if re.search(r"sudo|become", said):
         return "the login user may not become root here; allow it in sudoers, or log in as root (%s)" % said[:200]
-    return "it answers, and preflight cannot run there; is Python 3.9 or later at ansible_python_interpreter? (%s)" % said[:300]
+    return "preflight cannot run there; is it up, and is Python 3.9 or later at ansible_python_interpreter? (%s)" % said[:300]
 
 
 def shared_ports(ports):
