@@ -52,12 +52,14 @@ def clock_problem(before, now, after):
 def look_problem(found):
     """Why the module did not run on the host, from its result."""
     said = " ".join(("%s %s" % (found.get("module_stderr") or "", found.get("msg") or "")).split())
+    if "incorrect" in said.lower() and "password" in said.lower():
+        return "sudo does not take the password that is given (--ask-become-pass, ansible_become_password); correct it (%s)" % said[:200]
     if "password" in said.lower():
         return ("sudo asks for a password here; give it (--ask-become-pass, ansible_become_password), let the login user use sudo without one "
                 "(NOPASSWD), or log in as root (%s)" % said[:200])
     if re.search(r"sudo|become", said):
         return "the login user may not become root here; allow it in sudoers, or log in as root (%s)" % said[:200]
-    return "it answers, and preflight cannot run there; is Python 3.9 or later at ansible_python_interpreter? (%s)" % said[:300]
+    return "preflight cannot run there; is it up, and is Python 3.9 or later at ansible_python_interpreter? (%s)" % said[:300]
 
 
 def shared_ports(ports):

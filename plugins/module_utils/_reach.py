@@ -39,27 +39,33 @@ def look(targets: list[dict[str, Any]], seconds: float = SECONDS) -> list[Outcom
     return list(found)
 
 
-def problem(target: dict[str, Any], outcome: Outcome | None) -> str | None:
-    """Why this host cannot use the target, or None. target: host, port, what (in words), fix, and open (whether it must accept now)."""
-    if outcome is None or (outcome.code in ANSWERS and not target["open"]):
-        return None
-    where = "%s:%d" % (target["host"], target["port"])
+def problem(targets: list[dict[str, Any]], outcome: Outcome) -> str:
+    """Why this host cannot use the targets (host, port, what, fix, peer), which are on one host and failed in one way."""
+    ports: dict[int, list[str]] = {}
+    for target in targets:
+        ports.setdefault(target["port"], []).append(target["what"])
+    peer, host = targets[0]["peer"], targets[0]["host"]
+    needs = "needs %s of %s" % (", ".join("%s on port %d" % (" and ".join(dict.fromkeys(what)), port) for port, what in ports.items()),
+                                "%s (%s)" % (peer, host) if peer and peer != host else host)
     if outcome.code.startswith("dns"):
-        return "%s is at %s, and this host cannot resolve that name (%s); add it to DNS, or %s" % (target["what"], where, outcome.detail, target["fix"])
+        return "%s, and cannot resolve that name (%s); add it to DNS, or %s" % (needs, outcome.detail, targets[0]["fix"])
     if outcome.code in ANSWERS:
-        return "%s is at %s, and nothing accepts a connection there (%s); start it, or %s" % (target["what"], where, outcome.detail, target["fix"])
-    return ("%s is at %s, and this host cannot reach it (%s); let the port through firewalls and routes, or %s; "
-            "mlops_check_network=false leaves this look out" % (target["what"], where, outcome.detail, target["fix"]))
+        return "%s, and nothing accepts a connection there (%s); start it, or %s" % (needs, outcome.detail, targets[0]["fix"])
+    return "%s, and cannot reach it (%s); let it through firewalls and routes, or %s; mlops_check_network=false leaves this look out" % (
+        needs, outcome.detail, targets[0]["fix"])
 
 
 def unreached(targets: list[dict[str, Any]], seconds: float = SECONDS) -> list[dict[str, Any]]:
-    """All that this host cannot use of the targets: problem, peer, and whether there was no answer at all. One look for each place."""
+    """What this host cannot use of the targets: problem, peer, and whether there was no answer at all. One look for each place.
+
+    targets: host, port, what (in words), fix, open (whether it must accept now), peer (the inventory's host that it is on, or "").
+    """
     places = {(target["host"], target["port"]): target for target in targets}
     outcomes = dict(zip(places, look(list(places.values()), seconds)))
-    found = []
+    failed: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for target in targets:
         outcome = outcomes[target["host"], target["port"]]
-        text = problem(target, outcome)
-        if text:
-            found.append({"problem": text, "peer": target["peer"], "dropped": outcome is not None and outcome.code == "timeout"})
-    return found
+        if outcome is not None and (target["open"] or outcome.code not in ANSWERS):
+            failed.setdefault((target["host"], outcome.code, target["fix"]), []).append(target)
+    return [{"problem": problem(same, outcomes[host, same[0]["port"]] or transient(code)), "peer": same[0]["peer"], "dropped": code == "timeout"}
+            for (host, code, _fix), same in failed.items()]

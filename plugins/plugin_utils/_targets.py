@@ -52,7 +52,7 @@ def targets(parts: Mapping[str, Any], here: str, groups: Mapping[str, list[str]]
         for target in found:
             peer = target["labels"]["instance"]
             if peer != here:
-                yield _part(peer, target["targets"][0].rpartition(":")[2], "what Prometheus asks of %s" % part, look)
+                yield _part(peer, target["targets"][0].rpartition(":")[2], "%s for Prometheus" % part, look)
 
 
 def _of_row(row: Mapping[str, Any], parts: Mapping[str, Any], here: str, groups: Mapping[str, list[str]], look: Look,
@@ -73,5 +73,5 @@ def _of_row(row: Mapping[str, Any], parts: Mapping[str, Any], here: str, groups:
 
 def _part(peer: str, port: Any, what: str, look: Look) -> dict[str, Any]:
     """A part on another host of the stack."""
-    return {"host": address_of(peer, look), "port": int(port), "what": "%s (on %s)" % (what, peer),
+    return {"host": address_of(peer, look), "port": int(port), "what": what,
             "fix": "correct mlops_address of %s" % peer, "open": False, "peer": peer}

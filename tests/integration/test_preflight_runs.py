@@ -143,8 +143,8 @@ def test_all_that_can_be_wrong_at_once(stack):
         "- two: variable airflow_worker_queues is 'default'; wanted is a list", "- two: variable mlflow_db_password is a list; wanted is text",
         "- two: variable regmodel_port is 70000; wanted is a port",
         "- two: variable airflow_redis_host is 'localhost'; wanted is a name or an address",
-        "- two: Airflow's database is at no-such-host.invalid:6543, and this host cannot resolve that name",
-        "- two: MLflow is at %s:%d, and nothing accepts a connection there" % (here, closed),
+        "- two: needs Airflow's database on port 6543 of no-such-host.invalid, and cannot resolve that name",
+        "- two: needs MLflow on port %d of %s, and nothing accepts a connection there" % (closed, here),
         "- two: variable regmodel_memory is 'a lot'; wanted is a size",
         "- two: variable regmodel_mlflow_tracking_uri has not the right shape; wanted is a URL",
         "- two: variable mlops_service_defaults is 'restart'; wanted is a dictionary",
@@ -194,7 +194,7 @@ def test_files_that_cannot_be_read_and_parts_without_what_they_need(stack):
         "group monitoring holds one, two; its parts run once", "two has the address localhost, where every other host finds itself",
         "controller: variable mlflow_db_user has not the right shape; wanted is a PostgreSQL role",
         "MiB are free in /var/lib/docker and 1000000000 are needed; make room",
-        "- two: it answers, and preflight cannot run there; is Python 3.9 or later at ansible_python_interpreter?",
+        "- two: preflight cannot run there; is it up, and is Python 3.9 or later at ansible_python_interpreter?",
     ])
 
 

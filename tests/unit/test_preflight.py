@@ -56,6 +56,7 @@ def test_an_engine_or_compose_that_cannot_be_installed_is_told(engine, compose, 
 
 @pytest.mark.parametrize("said, told", [
     ({"msg": "Missing sudo password"}, "sudo asks for a password here; give it (--ask-become-pass"),
+    ({"msg": "Incorrect sudo password"}, "sudo does not take the password that is given"),
     ({"msg": "MODULE FAILURE", "module_stderr": "deploy is not in the sudoers file. This incident"}, "may not become root here"),
     ({"msg": "", "module_stderr": "/bin/sh: 1: /nope: not found"}, "is Python 3.9 or later at ansible_python_interpreter?")])
 def test_why_a_host_cannot_be_looked_at(said, told):
