@@ -57,6 +57,7 @@ options:
     description:
       - Files that the team brings, on the controller, as C(dotenv) (path), C(environments) and C(keys) (lists of paths), the tables C(names),
         C(unused) and C(taken) of what the first may hold, and C(given), which the filter P(mlops.stack.given#filter) returns.
+        C(secret_names) and C(given_secrets) are such a table and such a result for secrets that the first has no names for.
       - What is missing is left out. Nothing of a file's content is ever told but names.
     type: dict
     default: {}

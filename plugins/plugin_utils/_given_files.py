@@ -89,8 +89,8 @@ def key_problems(path: str, text: str, project: str | None) -> Iterator[str]:
 def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) -> tuple[list[str], list[str]]:
     """(problems, warnings) of the team's files, each of which may be missing.
 
-    files: dotenv (path), environments and keys (lists of paths), names, unused and taken (the tables of .env), and given (what the
-    filter of that name returns).
+    files: dotenv (path), environments and keys (lists of paths), names, unused and taken (the tables of .env), given (what the
+    filter of that name returns), secret_names and given_secrets (the same for secrets that .env has no name for).
     """
     problems, warnings = [], []
 
@@ -117,4 +117,5 @@ def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) 
     for path, text in texts(files["keys"]):
         problems += key_problems(path, text, instance.rsplit(":", 2)[0] if instance.count(":") > 1 else None)
     problems += variable_problems(files["given"], files["names"], files["taken"])
+    problems += variable_problems(files.get("given_secrets") or {}, files.get("secret_names") or {}, {})
     return problems, warnings
