@@ -52,7 +52,7 @@ RECOMMENDATIONS = {
     "5.16": lambda c: c["HostConfig"]["PidMode"] == "",
     "5.17": lambda c: c["HostConfig"]["IpcMode"] == "private",
     "5.18": lambda c: not c["HostConfig"]["Devices"] and not c["HostConfig"]["DeviceRequests"],
-    "5.20": lambda c: all(mount["Propagation"] in ("", "rprivate") for mount in c["Mounts"]),
+    "5.20": lambda c: not any(mount["Propagation"].endswith("shared") for mount in c["Mounts"]),
     "5.21": lambda c: c["HostConfig"]["UTSMode"] == "",
     "5.22": lambda c: all(process["seccomp"] == "2" for process in c["Processes"]),
     "5.25": lambda c: c["HostConfig"]["CgroupParent"] == "",
@@ -68,10 +68,10 @@ RECOMMENDATIONS = {
 
 
 def writable_tmpfs(container):
-    """Options of every tmpfs that processes may write to; /dev is the Engine's own."""
+    """Options of every tmpfs that processes may write to; /dev, and /dev/null over what the Engine hides, are its own."""
     for mount in container["Processes"][0]["mounts"]:
         kind = mount[mount.index("-") + 1]
-        if kind == "tmpfs" and mount[4] != "/dev":
+        if kind == "tmpfs" and mount[3] == "/" and mount[4] != "/dev":
             options = set(mount[5].split(","))
             if "rw" in options:
                 yield options
@@ -89,7 +89,9 @@ def containers(host):
     found = json.loads(host.check_output("docker inspect " + " ".join(ids)))
     for container in found:
         namespace = host.check_output(f"readlink /proc/{container['State']['Pid']}/ns/pid")
-        container["Processes"] = [process for process in processes if process["namespace"] == namespace]
+        # runc: a health check on its way into the container, which is not yet the program that it will be.
+        container["Processes"] = [process for process in processes
+                                  if process["namespace"] == namespace and not process["name"].startswith("runc")]
         tried = host.run(f"docker exec --user 0 {container['Id']} sh -c '{LIMITS}'")
         memory, pids = (int(number) for number in re.findall(r"^\d+$", tried.stdout, re.MULTILINE))
         container["Limits"] = {"memory": memory, "pids": pids}
