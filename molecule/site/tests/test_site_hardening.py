@@ -16,8 +16,8 @@ for folder in pathlib.Path("/proc").glob("[0-9]*"):
                       "no_new_privileges": status["NoNewPrivs"].strip(), "seccomp": status["Seccomp"].strip(),
                       "capabilities": [status["Cap" + kind].strip() for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")],
                       "mounts": [line.split() for line in (folder / "mountinfo").read_text().splitlines()]})
-    except (FileNotFoundError, ProcessLookupError):
-        pass  # it has ended
+    except OSError:
+        pass  # it has ended, or is a zombie, which has no mounts
 print(json.dumps(found))
 """
 # (recommendation, service): why it does not hold there. Each must still be needed.

@@ -134,12 +134,22 @@ def test_processes(host, run, patterns):
     assert not {(where, name) for where, name in found if where not in listed_environment()}
 
 
+def found_in_files(host, patterns, *arguments):
+    """(path, name of a secret) by grep on the host."""
+    read = subprocess.run(
+        ["docker", "exec", "-i", host.backend.host, "grep", "-raoF", "-f", "-", *arguments],
+        input="\n".join(patterns), capture_output=True, text=True, check=False)
+    assert read.returncode in (0, 1), read.stderr
+    return {(path, patterns.get(text, "?")) for path, _colon, text in (line.rpartition(":") for line in read.stdout.splitlines())}
+
+
+def test_the_search_finds_what_is_there(host, run, patterns):
+    found = {name for _path, name in found_in_files(host, patterns, "/opt/mlops")}
+    assert found >= {"infra_postgres_password", "infra_redis_password", "airflow_db_password", "airflow_fernet_seed", "airflow_jwt_secret",
+                     *(f"changed {name}" for name in CHANGED)}
+
+
 def test_files(host, run, patterns):
     """All but the folders of secrets: what is delivered, what containers write, what the Engine and Ansible keep."""
     places = ["/opt/mlops", "/var/lib/docker/volumes", "/var/lib/docker/containers", "/root", "/tmp", "/etc", "/var/log"]
-    read = subprocess.run(
-        ["docker", "exec", "-i", host.backend.host, "grep", "-raoF", "--exclude-dir=secrets", "-f", "-", *places],
-        input="\n".join(patterns), capture_output=True, text=True, check=False)
-    assert read.returncode in (0, 1), read.stderr
-    found = {tuple(line.rpartition(":")[::2]) for line in read.stdout.splitlines()}
-    assert not {(path, patterns.get(text, "?")) for path, text in found}
+    assert not found_in_files(host, patterns, "--exclude-dir=secrets", *places)
