@@ -68,7 +68,8 @@ def bcrypt_hash(password, salt):
         raise AnsibleFilterError("the controller's Python has no module bcrypt, which passwords of Prometheus need: pip install bcrypt")
     digest = hashlib.sha256(("%s\0%s" % (salt, password)).encode()).digest()[:16]
     encoded = base64.b64encode(digest).decode().rstrip("=").translate(TO_BCRYPT)
-    return bcrypt.hashpw(str(password).encode(), b"$2b$10$" + encoded.encode()).decode()
+    # More than 72 bytes bcrypt never takes into account; this library refuses them, where others leave them out.
+    return bcrypt.hashpw(str(password).encode()[:72], b"$2b$10$" + encoded.encode()).decode()
 
 
 def _requests(integration, metrics, failed=""):

@@ -80,6 +80,7 @@ options:
       - Files that the team brings, on the controller, as C(dotenv) (path), C(environments) and C(keys) (lists of paths), the tables C(names),
         C(unused) and C(taken) of what the first may hold, C(given), which the filter P(mlops.stack.given#filter) returns, and C(wanted),
         names with the name that makes each necessary.
+        C(secret_names) is such a table for secrets that the first has no names for.
       - What is missing is left out. Nothing of a file's content is ever told but names.
     type: dict
     default: {}
@@ -93,6 +94,7 @@ options:
     elements: dict
     default: []
   given: {description: "What the user gives of them, as the filter P(mlops.stack.given#filter) returns it.", type: dict, default: {}}
+  given_secrets: {description: "The same of C(secret_names).", type: dict, default: {}}
   taken: {description: Values that names in the first may not have., type: dict, default: {}}
   variables:
     description:
@@ -212,6 +214,7 @@ ARGUMENTS = {
     "given_files": {"type": "dict", "default": {}, "no_log": True},
     "given": {"type": "dict", "default": {}, "no_log": True},
     "taken": {"type": "dict", "default": {}},
+    "given_secrets": {"type": "dict", "default": {}, "no_log": True},
     "secrets": {"type": "dict", "default": {}, "no_log": True},
     "versions": {"type": "dict", "default": {}},
     "allow_migration": {"type": "bool", "default": False},

@@ -98,7 +98,8 @@ def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) 
     """(problems, warnings) of the team's files, each of which may be missing.
 
     files: dotenv (path), environments and keys (lists of paths), names, unused and taken (the tables of .env), given (what the
-    filter of that name returns), and wanted (name -> the name that makes it necessary).
+    filter of that name returns), wanted (name -> the name that makes it necessary), secret_names and given_secrets (the same as names
+    and given for secrets that .env has no name for).
     """
     problems, warnings = [], []
 
@@ -129,4 +130,5 @@ def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) 
         problems += key_problems(path, text, instance.rsplit(":", 2)[0] if instance.count(":") > 1 else None)
     problems += wanted_problems(files.get("wanted") or {}, files["given"])
     problems += variable_problems(files["given"], files["names"], files["taken"])
+    problems += variable_problems(files.get("given_secrets") or {}, files.get("secret_names") or {}, {})
     return problems, warnings

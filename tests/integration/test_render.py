@@ -87,6 +87,7 @@ def test_every_service_has_what_all_must_have(rendered):
             assert service["restart"] == "unless-stopped", name
             assert service["pull_policy"] == "never", name
             assert service["cap_drop"] == ["ALL"], name
+            assert service["read_only"] is True, name
             assert "no-new-privileges:true" in service["security_opt"], name
             assert service["pids_limit"] and service["mem_limit"] and service["stop_grace_period"], name
             assert service["logging"]["options"]["max-size"], name
@@ -180,13 +181,15 @@ def test_a_database_on_the_same_host_stops_last(one, three):
 def test_what_is_given_is_not_made_up(tmp_path):
     (tmp_path / "secrets").mkdir(mode=0o700)
     (tmp_path / "secrets/.env").write_text("MLFLOW_DB_PASSWORD=from-the-file\nGF_SECURITY_ADMIN_PASSWORD=x\nMLFLOW_DB_NAME=models\nMLFLOW_DB_USER=fred\n")
-    inventory = {**ONE, "vars": {"mlflow_db_user": "anna"}}
+    inventory = {**ONE, "vars": {"with_monitoring": "true", "mlflow_db_user": "anna", "infra_redis_password": "one broker/for all"}}
     assert render(tmp_path, inventory).returncode == 0
     assert env(tmp_path, "one/mlflow/mlflow.env")["MLFLOW_BACKEND_STORE_URI"] == "postgresql+psycopg://anna@postgres-airflow:5432/models"
     holders = [path.name for path in (tmp_path / "one").rglob("*") if path.is_file() and "from-the-file" in path.read_text(errors="replace")]
     assert holders == ["mlflow_pgpass"]
     made = {path.name for path in (tmp_path / "secrets/generated").iterdir()}
-    assert "postgres_password" in made and not made & {"mlflow_db_password", "grafana_admin_password"}
+    assert "postgres_password" in made and not made & {"mlflow_db_password", "grafana_admin_password", "redis_password"}
+    assert "redis://:one%20broker%2Ffor%20all@" in (tmp_path / "one/airflow/secrets/airflow_broker_url").read_text()
+    assert "one broker/for all" in json.loads((tmp_path / "one/monitoring/secrets/monitoring_redis_passwords").read_text()).values()
 
 
 def test_a_missing_group_names_the_variable_to_set(tmp_path):

@@ -10,6 +10,7 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv, to_dotenv
+from ansible_collections.mlops.stack.plugins.plugin_utils._dotenv import variable_problems
 from ansible_collections.mlops.stack.plugins.plugin_utils._given_files import given_file_problems
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -202,8 +203,9 @@ def test_every_printable_character_survives_in_a_password(tmp_path, character):
     for value in (character, "a" + character + "b", character * 2, character + "x", "x" + character, "\\" + character + "'"):
         text = to_dotenv({"MLFLOW_DB_PASSWORD": value})
         assert from_dotenv(text) == {"MLFLOW_DB_PASSWORD": value}
+        # Some products take the space around what a file holds away.
         put(tmp_path, ".env", text)
-        assert look(tmp_path)[0] == []
+        assert bool(look(tmp_path)[0]) == (value != value.strip())
 
 
 @pytest.mark.parametrize("given, problems", [
@@ -214,3 +216,14 @@ def test_every_printable_character_survives_in_a_password(tmp_path, character):
 ])
 def test_what_one_name_makes_necessary(tmp_path, given, problems):
     assert look(tmp_path, given, wanted={"MLFLOW_DB_PASSWORD": "MLFLOW_INSTANCE_CONNECTION"})[0] == problems
+
+
+@pytest.mark.parametrize("name, value, refused", [
+    ("redis_password", "hush-0451", False), ("redis_password", " hush-0451", True), ("redis_password", "hush-0451 ", True),
+    ("redis_password", "hush\n0451", True), ("redis_password", "hush 0451" * 15, False), ("airflow_fernet_key", "hush-0451", True),
+    ("airflow_fernet_key", "A" * 43 + "=", False)])
+def test_a_secret_without_a_name_in_the_environment_file(name, value, refused):
+    names = TABLES["__mlops_secret_names"]
+    found = list(variable_problems({name: {"value": value, "source": "variable"}}, names, {}))
+    assert [problem.split(" has not")[0] for problem in found] == ["variable " + names[name]["variable"]] * refused
+    assert not any(HUSH in problem for problem in found)

@@ -60,6 +60,11 @@ def test_a_hash_fits_its_password_and_stays_the_same():
     assert len({found, prometheus.bcrypt_hash("secret", "other"), prometheus.bcrypt_hash("other", "salt")}) == 3
 
 
+def test_a_password_of_any_length_has_a_hash():
+    password = "".join(map(chr, range(32, 127))) + "x" * 33
+    assert bcrypt.checkpw(password.encode()[:72], prometheus.bcrypt_hash(password, "salt").encode())
+
+
 def metrics(asked, refused):
     return "".join(f'alertmanager_notification_requests_{kind}total{{integration="{name}"}} {count}\n'
                    for name in ("discord", "webhook") for kind, count in (("", asked), ("failed_", refused)))
