@@ -178,7 +178,8 @@ class ActionModule(ActionBase):
         shared += file_problems(args.get("files") or [])
         if args.get("given_files"):
             found, warnings = given_file_problems(
-                {"given": {}, "taken": {}, **{name: args[name] for name in ("given", "taken", "given_secrets") if name in args}, **args["given_files"]}, self._read)
+                {"given": {}, "taken": {}, **{name: args[name] for name in ("given", "taken", "given_secrets") if name in args},
+                 **args["given_files"]}, self._read)
             shared += found
             self._warn(warnings)
         return problems
