@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,17 +24,21 @@ def canary(host: str, queue: str):
         dag_id=f"canary_{host}",
         schedule=None,
         catchup=False,
-        params={"word": Param("", type="string", description="Appears in the log")},
+        params={
+            "word": Param("", type="string", description="Appears in the log"),
+            "seconds": Param(0, type="integer", minimum=0, maximum=240, description="How long the task takes, to see a worker end it"),
+        },
         tags=["canary"],
         doc_md=__doc__,
     )
     def made() -> None:
-        @task(queue=queue, execution_timeout=timedelta(minutes=1))
-        def report(word: str) -> dict[str, str | None]:
+        @task(queue=queue, execution_timeout=timedelta(minutes=5))
+        def report(word: str, seconds: str) -> dict[str, str | None]:
             print(f"canary {word} of {host}")
+            time.sleep(int(seconds))
             return {"host": host, "address": os.environ.get("MLOPS_HOSTNAME"), "word": word}
 
-        report("{{ params.word }}")
+        report("{{ params.word }}", "{{ params.seconds }}")
 
     return made()
 
