@@ -122,7 +122,7 @@ def all_well(*workers: str) -> None:
     assert celery_workers() == consumed(*workers)
 
 
-def is_well(*workers: str, timeout: float = 300) -> None:
+def is_well(*workers: str, timeout: float = 600) -> None:
     eventually(functools.partial(all_well, *workers), timeout, (*NOT_YET, subprocess.CalledProcessError))
 
 
