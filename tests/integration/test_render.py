@@ -89,7 +89,8 @@ def test_every_service_has_what_all_must_have(rendered):
             assert service["pids_limit"] and service["mem_limit"] and service["stop_grace_period"], name
             assert service["logging"]["options"]["max-size"], name
             assert service["healthcheck"]["test"], name
-            assert not str(service["user"]).startswith(("0", "root")), name
+            # The firewall's only right is useless to another user.
+            assert name == "firewall" or not str(service["user"]).startswith(("0", "root")), name
             assert service["image"].startswith("mlops/"), name
 
 
@@ -138,6 +139,42 @@ def test_three_hosts_meet_by_address_and_published_port(three):
     assert not (three / "h3/airflow/secrets/airflow_admin_password").exists()
     worker = next(check for check in json.loads((three / "h3/airflow/checks.json").read_text()) if check["name"] == "airflow-worker")
     assert worker["url"].startswith("http://10.0.0.1:5555/")
+
+
+def test_a_remote_workers_log_name_and_queue_are_its_own(three):
+    worker = services(three, "h3")["airflow-worker"]
+    assert worker["environment"] == {"MLOPS_HOSTNAME": "10.0.0.3"} and worker["ports"] == ["10.0.0.3:8793:8793"]
+    assert worker["command"] == ["worker", "--queues", "default,host-h3", "--celery-hostname", "celery@h3"]
+    assert services(three, "h1")["airflow-triggerer"]["ports"] == ["10.0.0.1:8794:8794"]
+    workers = [(three / host / "airflow/dags/canary_workers.json").read_text() for host in ("h1", "h2", "h3")]
+    assert len(set(workers)) == 1 and json.loads(workers[0]) == {"h2": "host-h2", "h3": "host-h3"}
+
+
+def test_a_moved_log_port_moves_the_url_too(tmp_path):
+    assert render(tmp_path, THREE, "-e", "airflow_worker_log_port=18793").returncode == 0
+    assert services(tmp_path, "h3")["airflow-worker"]["ports"] == ["10.0.0.3:18793:18793"]
+    # The API server makes the URL of a log from its own setting.
+    for host in ("h1", "h3"):
+        assert env(tmp_path, host + "/airflow/airflow.env")["AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT"] == "18793"
+    assert "18793" in (tmp_path / "h3/firewall/rules/mlops.nft").read_text()
+
+
+def test_one_host_on_loopback_has_no_firewall_and_no_canary(one):
+    assert not (one / "one/firewall").exists() and not (one / "one/airflow/dags/canary_workers.json").exists()
+    assert "driver_opts" not in (one / "one/compose.yaml").read_text()
+    worker = services(one, "one")["airflow-worker"]
+    assert worker["command"] == ["worker", "--queues", "default"] and "ports" not in worker
+
+
+def test_dags_that_differ_between_hosts_are_named(three):
+    stray = three / "h3/airflow/dags/by_hand.py"
+    stray.write_text("")
+    try:
+        done = render(three, THREE)
+        assert done.returncode != 0
+        assert "h3 and h1 have not the same DAGs: by_hand.py" in done.stdout + done.stderr
+    finally:
+        stray.unlink()
 
 
 def test_a_changed_secret_changes_only_the_services_that_read_it(one):
@@ -198,7 +235,7 @@ def test_one_host_is_watched_by_name_and_without_login(one):
 
 
 def test_three_hosts_are_watched_from_one_by_address(three):
-    assert [name for name in services(three, "h3") if not name.startswith("airflow")] == ["node-exporter"]
+    assert [name for name in services(three, "h3") if not name.startswith("airflow")] == ["firewall", "node-exporter"]
     assert sorted(path.name for path in (three / "h3/monitoring").iterdir()) == [".delivered.json", "checks.json", "services.yaml"]
     found = targets(three, "h2")
     assert found["node"] == [("10.0.0.1:9100", "h1"), ("node-exporter:9100", "h2"), ("10.0.0.3:9100", "h3")]
@@ -206,7 +243,7 @@ def test_three_hosts_are_watched_from_one_by_address(three):
     assert services(three, "h1")["node-exporter"]["ports"] == ["10.0.0.1:9100:9100"]
     exporters = services(three, "h2")
     assert exporters["postgres-exporter"]["environment"]["DATA_SOURCE_URI"].startswith("10.0.0.1:15432/airflow?")
-    assert "--check-single-keys=db0=default,db0=gpu" in exporters["redis-exporter"]["command"]
+    assert "--check-single-keys=db0=default,db0=gpu,db0=host-h2,db0=host-h3" in exporters["redis-exporter"]["command"]
 
 
 def test_off_loopback_prometheus_and_alertmanager_want_a_password(three):

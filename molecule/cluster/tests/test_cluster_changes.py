@@ -10,8 +10,27 @@ import time
 import pytest
 import requests
 from cluster import (
-    ADDRESSES, NOT_YET, PROJECT, SPARE, SPARE_ADDRESS, WITH_SPARE, WORKERS, Airflow, boot, celery_workers, command, consumed, cut_power, has_state,
-    inside, is_well, machine, play, reaches, recap, task_is,
+    ADDRESSES,
+    NOT_YET,
+    PROJECT,
+    SPARE,
+    SPARE_ADDRESS,
+    WITH_SPARE,
+    WORKERS,
+    Airflow,
+    boot,
+    celery_workers,
+    command,
+    consumed,
+    cut_power,
+    has_state,
+    inside,
+    is_well,
+    machine,
+    play,
+    reaches,
+    recap,
+    task_is,
 )
 from conftest import EPHEMERAL, eventually, network_of, secret
 
