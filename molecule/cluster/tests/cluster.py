@@ -15,7 +15,7 @@ PROJECT = os.environ["MOLECULE_PROJECT_DIRECTORY"]
 SCENARIO = os.environ["MOLECULE_SCENARIO_DIRECTORY"]
 ADDRESSES = {"mlops-control": "10.77.0.11", "mlops-models": "10.77.0.12", "mlops-worker-1": "10.77.0.13"}
 SPARE, SPARE_ADDRESS = "mlops-worker-2", "10.77.0.14"
-WITH_SPARE = ("--inventory", f"{SCENARIO}/spare.yml")
+WITH_SPARE = ("--inventory", f"{SCENARIO}/inventory/spare.yml")
 WORKERS = ["mlops-models", "mlops-worker-1"]
 API = "http://10.77.0.11:8081"
 FLOWER = "http://10.77.0.11:5555"
@@ -23,9 +23,9 @@ NOT_YET = (AssertionError, requests.RequestException, KeyError)
 
 
 def command(playbook: str, *arguments: str) -> list[str]:
-    """A playbook of the project on the example inventory, reached as connection.yml says."""
+    """A playbook of the project on the example inventory, reached as inventory/connection.yml says."""
     return ["ansible-playbook", "--inventory", str(EPHEMERAL / "inventory"), "--inventory", f"{PROJECT}/inventory/cluster",
-            "--inventory", f"{SCENARIO}/connection.yml", *arguments, f"{PROJECT}/{playbook}"]
+            "--inventory", f"{SCENARIO}/inventory/connection.yml", *arguments, f"{PROJECT}/{playbook}"]
 
 
 def play(playbook: str, *arguments: str, succeeds: bool = True) -> str:
