@@ -33,8 +33,13 @@ def _seen_from(here, peer, service, hostvars, default_port, probe_host="127.0.0.
     port = int(hostvars[peer].get(service["variable"]) or default_port)
     if peer == here:
         return {"host": service["service"], "port": service["port"], "published": "%s:%d" % (probe_host, port)}
-    host = hostvars[peer].get("mlops_address") or hostvars[peer].get("ansible_host") or peer
+    host = address_of(hostvars[peer]) or peer
     return {"host": host, "port": port, "published": "%s:%d" % (host, port)}
+
+
+def address_of(variables):
+    """Address by which other hosts reach the one with these variables, as the default of mlops_address has it."""
+    return variables.get("mlops_address") or variables.get("ansible_host") or variables.get("inventory_hostname")
 
 
 def scrape_targets(services, groups, hostvars, inventory_hostname, default_ports):
@@ -136,6 +141,6 @@ class FilterModule:
 
     def filters(self):
         return {"endpoint": endpoint, "roles_of": roles_of, "secret_file": secret_file, "secret_files": secret_files,
-                "scrape_targets": scrape_targets, "subject_alt_name": subject_alt_name,
+                "scrape_targets": scrape_targets, "subject_alt_name": subject_alt_name, "address_of": address_of,
                 "published_ports": published_ports,
                 "named_files": named_files, "given": given, "problems": problems}

@@ -32,6 +32,7 @@ options:
   unpause: {description: "Unpause the DAG, without which a run stays queued.", type: bool, default: true}
   timeout: {description: "How long everything may take, in seconds.", type: float, default: 600}
   log_lines: {description: Lines shown from the end of a failed task's log., type: int, default: 40}
+  return_logs: {description: Return the end of every task's log when the run succeeds., type: bool, default: false}
 """
 
 EXAMPLES = r"""
@@ -49,6 +50,8 @@ run_id: {description: Id of the run., returned: success, type: str, sample: manu
 state: {description: State in which it ended., returned: success, type: str, sample: success}
 tasks: {description: State of each task by task id., returned: success, type: dict, sample: {train: success}}
 return_values: {description: Return value of each task that has one., returned: success, type: dict}
+hostnames: {description: Host that each task ran on by task id., returned: success, type: dict, sample: {train: 10.0.0.3}}
+logs: {description: End of each task's log by task id as a list of lines., returned: success with O(return_logs), type: dict}
 elapsed: {description: Seconds from call to end., returned: success, type: float}
 """
 
@@ -184,12 +187,14 @@ def run(module, began):
     state = api.call("GET", run_path)["state"]
     tasks = api.call("GET", run_path + "/taskInstances?limit=1000")["task_instances"]
     result = {"changed": triggered, "run_id": run_id, "state": state, "tasks": {task["task_id"]: task["state"] for task in tasks},
-              "elapsed": round(time.monotonic() - began, 3)}
+              "hostnames": {task["task_id"]: task.get("hostname") for task in tasks}, "elapsed": round(time.monotonic() - began, 3)}
     if state != "success":
         tails = ["task %s failed on try %d:\n%s" % (
             task["task_id"], task["try_number"], "\n".join(api.log_tail(run_path, task, wanted["log_lines"])))
             for task in tasks if task["state"] == "failed"]
         module.fail_json(msg="run %s of DAG %s ended as %s\n%s" % (run_id, wanted["dag_id"], state, "\n".join(tails)), **result)
+    if wanted["return_logs"]:
+        result["logs"] = {task["task_id"]: api.log_tail(run_path, task, wanted["log_lines"]) for task in tasks}
     module.exit_json(return_values=return_values_of(api, run_path, tasks), **result)
 
 
@@ -207,6 +212,7 @@ def main():
             "unpause": {"type": "bool", "default": True},
             "timeout": {"type": "float", "default": 600},
             "log_lines": {"type": "int", "default": 40},
+            "return_logs": {"type": "bool", "default": False},
         },
         required_one_of=[("password", "password_file")],
         mutually_exclusive=[("password", "password_file")],

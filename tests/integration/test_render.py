@@ -1,7 +1,6 @@
 """Every role's files, rendered for one host and for three."""
 
 import http.server
-import ipaddress
 import json
 import pathlib
 import stat
@@ -12,7 +11,6 @@ import bcrypt
 import pytest
 import yaml
 from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv
-from cryptography import x509
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 DISCORD = "https://discord.example/api/webhooks/1/hush"
@@ -92,7 +90,8 @@ def test_every_service_has_what_all_must_have(rendered):
             assert service["pids_limit"] and service["mem_limit"] and service["stop_grace_period"], name
             assert service["logging"]["options"]["max-size"], name
             assert service["healthcheck"]["test"], name
-            assert not str(service["user"]).startswith(("0", "root")), name
+            # The firewall's only right is useless to another user.
+            assert name == "firewall" or not str(service["user"]).startswith(("0", "root")), name
             assert service["image"].startswith("mlops/"), name
 
 
@@ -143,25 +142,22 @@ def test_three_hosts_meet_by_address_and_published_port(three):
     assert worker["url"].startswith("http://10.0.0.1:5555/")
 
 
-def test_with_tls_every_client_verifies_the_servers_certificate(tmp_path):
-    assert render(tmp_path, THREE, "-e", "mlops_tls=true").returncode == 0
-    before = {path: path.read_bytes() for path in (tmp_path / "secrets/generated/tls").iterdir()}
-    certificate = x509.load_pem_x509_certificate((tmp_path / "h1/infra/tls/server.crt").read_bytes())
-    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate((tmp_path / "h3/airflow/tls/ca.crt").read_bytes()))
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert {"postgres-airflow", "h1"} <= set(names.get_values_for_type(x509.DNSName))
-    assert ipaddress.ip_address("10.0.0.1") in names.get_values_for_type(x509.IPAddress)
-    assert env(tmp_path, "h2/mlflow/mlflow.env")["MLFLOW_BACKEND_STORE_URI"].endswith("?sslmode=verify-full&sslrootcert=/etc/mlops/tls/ca.crt")
-    assert (tmp_path / "h3/airflow/secrets/airflow_broker_url").read_text().startswith("rediss://")
-    exporters = services(tmp_path, "h2")
-    assert "sslmode=verify-full" in exporters["postgres-exporter"]["environment"]["DATA_SOURCE_URI"]
-    assert "--redis.addr=rediss://10.0.0.1:6379" in exporters["redis-exporter"]["command"]
-    for host, name in (("h1", "postgres-airflow"), ("h2", "mlflow"), ("h2", "redis-exporter"), ("h3", "airflow-worker")):
-        assert "./tls:/etc/mlops/tls:ro" in services(tmp_path, host)[name]["volumes"], name
-    # No key leaves the controller but the server's, for its host alone; a second run makes nothing anew.
-    assert [path.parent.parent.parent.name for path in tmp_path.glob("h*/*/secrets/*_tls_key")] == ["h1", "h1"]
-    assert render(tmp_path, THREE, "-e", "mlops_tls=true").returncode == 0
-    assert {path: path.read_bytes() for path in before} == before
+def test_one_host_on_loopback_has_no_firewall_and_no_canary(one):
+    assert not (one / "one/firewall").exists() and not (one / "one/airflow/dags/canary_workers.json").exists()
+    assert "driver_opts" not in (one / "one/compose.yaml").read_text()
+    worker = services(one, "one")["airflow-worker"]
+    assert worker["command"] == ["worker", "--queues", "default"] and "ports" not in worker
+
+
+def test_dags_that_differ_between_hosts_are_named(three):
+    stray = three / "h3/airflow/dags/by_hand.py"
+    stray.write_text("")
+    try:
+        done = render(three, THREE)
+        assert done.returncode != 0
+        assert "h3 and h1 have not the same DAGs: by_hand.py" in done.stdout + done.stderr
+    finally:
+        stray.unlink()
 
 
 def test_a_changed_secret_changes_only_the_services_that_read_it(one):
@@ -224,7 +220,7 @@ def test_one_host_is_watched_by_name_and_without_login(one):
 
 
 def test_three_hosts_are_watched_from_one_by_address(three):
-    assert [name for name in services(three, "h3") if not name.startswith("airflow")] == ["node-exporter"]
+    assert [name for name in services(three, "h3") if not name.startswith("airflow")] == ["firewall", "node-exporter"]
     assert sorted(path.name for path in (three / "h3/monitoring").iterdir()) == [".delivered.json", "checks.json", "services.yaml"]
     found = targets(three, "h2")
     assert found["node"] == [("10.0.0.1:9100", "h1"), ("node-exporter:9100", "h2"), ("10.0.0.3:9100", "h3")]
@@ -232,7 +228,7 @@ def test_three_hosts_are_watched_from_one_by_address(three):
     assert services(three, "h1")["node-exporter"]["ports"] == ["10.0.0.1:9100:9100"]
     exporters = services(three, "h2")
     assert exporters["postgres-exporter"]["environment"]["DATA_SOURCE_URI"].startswith("10.0.0.1:15432/airflow?")
-    assert "--check-single-keys=db0=default,db0=gpu" in exporters["redis-exporter"]["command"]
+    assert "--check-single-keys=db0=default,db0=gpu,db0=host-h2,db0=host-h3" in exporters["redis-exporter"]["command"]
 
 
 def test_off_loopback_prometheus_and_alertmanager_want_a_password(three):

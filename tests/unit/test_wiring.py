@@ -24,6 +24,15 @@ def test_endpoint_is_the_container_here_and_the_published_port_elsewhere(groups,
     assert found["published"] == ("127.0.0.1:%s" % port if host in groups["infra"] else "%s:%s" % expected)
 
 
+@pytest.mark.parametrize("variables, address", [
+    ({"inventory_hostname": "a"}, "a"),
+    ({"inventory_hostname": "a", "ansible_host": "10.0.0.1"}, "10.0.0.1"),
+    ({"inventory_hostname": "a", "ansible_host": "10.0.0.1", "mlops_address": "10.9.0.1"}, "10.9.0.1"),
+])
+def test_address_of_a_host_needs_no_facts(variables, address):
+    assert wiring.address_of(variables) == address
+
+
 def test_an_empty_group_names_the_group_and_the_way_out():
     with pytest.raises(AnsibleFilterError, match="group infra.*postgres-airflow.*external service"):
         wiring.endpoint(POSTGRES, {}, {}, "a", 5432)

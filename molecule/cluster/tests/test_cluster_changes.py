@@ -1,0 +1,129 @@
+"""Hosts are added and removed, one at a time is worked on, one does not answer, and a run is killed."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+
+import pytest
+import requests
+from cluster import (
+    ADDRESSES,
+    NOT_YET,
+    PROJECT,
+    SPARE,
+    SPARE_ADDRESS,
+    WITH_SPARE,
+    WORKERS,
+    Airflow,
+    boot,
+    celery_workers,
+    command,
+    consumed,
+    cut_power,
+    has_state,
+    inside,
+    is_well,
+    machine,
+    play,
+    reaches,
+    recap,
+    task_is,
+)
+from conftest import EPHEMERAL, eventually, network_of, secret
+
+TOOLS = pathlib.Path(PROJECT) / "molecule/shared/host"
+
+
+def watched_hosts() -> set[str]:
+    """Hosts whose node exporter answers Prometheus."""
+    with network_of("mlops-models"):
+        answer = requests.get("http://10.77.0.12:9090/api/v1/query", params={"query": 'up{job="node"} == 1'}, timeout=10,
+                              auth=("admin", secret("monitoring_password")))
+    answer.raise_for_status()
+    return {row["metric"]["instance"] for row in answer.json()["data"]["result"]}
+
+
+def are_watched(*hosts: str) -> None:
+    assert watched_hosts() == set(hosts)
+
+
+def kill_when(condition: str, *arguments: str) -> None:
+    """Kills a run of site.yml, with all of its processes, as soon as its output holds a line."""
+    with tempfile.NamedTemporaryFile("w+") as output:
+        run = subprocess.Popen(command("site.yml", *arguments), cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output, start_new_session=True)
+        try:
+            while condition not in pathlib.Path(output.name).read_text():
+                assert run.poll() is None, f"the run has ended before {condition!r}:\n{pathlib.Path(output.name).read_text()[-4000:]}"
+                time.sleep(0.1)
+        finally:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def spare():
+    """A fourth machine, with an Engine and the images, that is in no inventory yet."""
+    subprocess.run([TOOLS / "clone", SPARE, "cluster"], check=True)
+    subprocess.run([TOOLS / "run", SPARE, "cluster", "mlops-test/engine", SPARE, "mlops-cluster", SPARE_ADDRESS, EPHEMERAL / "ssh.pub"], check=True)
+    eventually(lambda: machine("exec", SPARE, "docker", "version"), 60, (subprocess.CalledProcessError,))
+
+
+def test_a_worker_is_added_by_a_run_that_follows_a_killed_one():
+    kill_when("Bring the services to the state present", *WITH_SPARE)
+    play("site.yml", *WITH_SPARE)
+    is_well(*WORKERS, SPARE)
+    eventually(lambda: are_watched(*ADDRESSES, SPARE), 60, NOT_YET)
+    assert reaches(SPARE, "10.77.0.11", 5432)
+    run = Airflow().trigger(f"canary_{SPARE}")
+    eventually(lambda: has_state(run, "success"), 120)
+
+
+def test_a_run_limited_to_one_worker_changes_nothing():
+    assert recap(play("site.yml", *WITH_SPARE, "--limit", SPARE)).keys() == {SPARE}
+
+
+def test_a_worker_that_does_not_answer_is_left_out_and_named():
+    cut_power("mlops-worker-1")
+    output = play("site.yml", *WITH_SPARE, succeeds=False)
+    assert "Not done on mlops-worker-1" in output
+    counts = recap(output)
+    assert counts["mlops-worker-1"]["failed"] == 1
+    assert all(counts[host]["failed"] == counts[host]["unreachable"] == 0 for host in ("mlops-control", "mlops-models", SPARE))
+    boot("mlops-worker-1")
+    is_well(*WORKERS, SPARE)
+
+
+def test_without_the_control_host_nothing_is_begun():
+    cut_power("mlops-control")
+    output = play("site.yml", *WITH_SPARE, succeeds=False)
+    assert "nothing was changed" in output and "mlops-control: does not answer" in output
+    boot("mlops-control")
+    is_well(*WORKERS, SPARE)
+
+
+def test_a_removed_worker_ends_its_task_and_is_forgotten():
+    run = Airflow().trigger(f"canary_{SPARE}", seconds=20)
+    eventually(lambda: task_is(run, "running"), 60)
+    play("playbooks/remove-host.yml", *WITH_SPARE, "--extra-vars", f"host={SPARE}")
+    has_state(run, "success")
+    assert inside(SPARE, "docker ps --all --quiet") == ""
+    eventually(lambda: worker_names(*WORKERS), 60, NOT_YET)
+    play("site.yml")
+    eventually(lambda: are_watched(*ADDRESSES), 60, NOT_YET)
+    assert not reaches(SPARE, "10.77.0.11", 5432)
+    eventually(lambda: no_dag(f"canary_{SPARE}"), 120)
+
+
+def worker_names(*wanted: str) -> None:
+    assert celery_workers() == consumed(*wanted)
+
+
+def no_dag(name: str) -> None:
+    assert name not in {dag["dag_id"] for dag in Airflow().json("GET", "dags")["dags"]}
+
+
+def test_a_host_with_data_is_not_removed():
+    assert "mlops-control is in group" in play("playbooks/remove-host.yml", "--extra-vars", "host=mlops-control", succeeds=False)

@@ -1,0 +1,41 @@
+"""Power is cut on all hosts at once, and comes back in an unhelpful order: nobody runs Ansible."""
+
+from cluster import ADDRESSES, WORKERS, Airflow, boot, cut_power, has_state, inside, is_well, task_is
+from conftest import eventually
+from test_cluster import closed_to_strangers
+
+REDIS = "docker compose exec -T redis-airflow sh -c 'REDISCLI_AUTH=$(cat /run/secrets/redis_password) redis-cli' <<E\n{}\nE"
+
+
+def queued_on_disk(queue: str) -> None:
+    """A task waits in Redis, and what Redis has been told so far is on its disk."""
+    answers = inside("mlops-control", REDIS.format(f"LLEN {queue}\nSET on-disk now\nWAITAOF 1 0 10000")).split()
+    assert answers[0] != "0", answers
+    assert answers[2] == "1", answers
+
+
+def test_all_hosts_come_back_and_a_queued_task_runs():
+    # With its worker gone first, the task can only wait.
+    cut_power("mlops-worker-1")
+    run = Airflow().trigger("canary_mlops-worker-1", word="after-the-cut")
+    eventually(lambda: task_is(run, "queued"), 60)
+    eventually(lambda: queued_on_disk("host-mlops-worker-1"), 60)
+    cut_power("mlops-control", "mlops-models")
+    boot("mlops-worker-1", "mlops-models", "mlops-control")
+    is_well(*WORKERS)
+    eventually(lambda: has_state(run, "success"), 120)
+
+
+def test_strangers_stay_outside_after_the_power_cut():
+    closed_to_strangers()
+
+
+def test_a_new_task_runs_on_each_worker_after_the_power_cut():
+    runs = [Airflow().trigger(f"canary_{worker}", word="again") for worker in WORKERS]
+    for run in runs:
+        eventually(lambda run=run: has_state(run, "success"), 120)
+
+
+def test_no_service_met_an_uninitialized_database():
+    for host in ADDRESSES:
+        assert "You need to initialize the database" not in inside(host, "docker compose logs --no-color")

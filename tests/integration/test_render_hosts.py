@@ -1,0 +1,43 @@
+"""What changes for three hosts when a variable says so: TLS between them, and the ports of logs."""
+
+import ipaddress
+
+from cryptography import x509
+from test_render import THREE, env, render, services
+
+
+def test_with_tls_every_client_verifies_the_servers_certificate(tmp_path):
+    assert render(tmp_path, THREE, "-e", "mlops_tls=true").returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "secrets/generated/tls").iterdir()}
+    certificate = x509.load_pem_x509_certificate((tmp_path / "h1/infra/tls/server.crt").read_bytes())
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate((tmp_path / "h3/airflow/tls/ca.crt").read_bytes()))
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {"postgres-airflow", "h1"} <= set(names.get_values_for_type(x509.DNSName))
+    assert ipaddress.ip_address("10.0.0.1") in names.get_values_for_type(x509.IPAddress)
+    assert env(tmp_path, "h2/mlflow/mlflow.env")["MLFLOW_BACKEND_STORE_URI"].endswith("?sslmode=verify-full&sslrootcert=/etc/mlops/tls/ca.crt")
+    assert (tmp_path / "h3/airflow/secrets/airflow_broker_url").read_text().startswith("rediss://")
+    exporters = services(tmp_path, "h2")
+    assert "sslmode=verify-full" in exporters["postgres-exporter"]["environment"]["DATA_SOURCE_URI"]
+    assert "--redis.addr=rediss://10.0.0.1:6379" in exporters["redis-exporter"]["command"]
+    for host, name in (("h1", "postgres-airflow"), ("h2", "mlflow"), ("h2", "redis-exporter"), ("h3", "airflow-worker")):
+        assert "./tls:/etc/mlops/tls:ro" in services(tmp_path, host)[name]["volumes"], name
+    # No key leaves the controller but the server's, for its host alone; a second run makes nothing anew.
+    assert [path.parent.parent.parent.name for path in tmp_path.glob("h*/*/secrets/*_tls_key")] == ["h1", "h1"]
+    assert render(tmp_path, THREE, "-e", "mlops_tls=true").returncode == 0
+    assert {path: path.read_bytes() for path in before} == before
+def test_a_remote_workers_log_name_and_queue_are_its_own(three):
+    worker = services(three, "h3")["airflow-worker"]
+    assert worker["environment"] == {"MLOPS_HOSTNAME": "10.0.0.3"} and worker["ports"] == ["10.0.0.3:8793:8793"]
+    assert worker["command"] == ["worker", "--queues", "default,host-h3", "--celery-hostname", "celery@h3"]
+    assert services(three, "h1")["airflow-triggerer"]["ports"] == ["10.0.0.1:8794:8794"]
+    workers = [(three / host / "airflow/dags/canary_workers.json").read_text() for host in ("h1", "h2", "h3")]
+    assert len(set(workers)) == 1 and json.loads(workers[0]) == {"h2": "host-h2", "h3": "host-h3"}
+
+
+def test_a_moved_log_port_moves_the_url_too(tmp_path):
+    assert render(tmp_path, THREE, "-e", "airflow_worker_log_port=18793").returncode == 0
+    assert services(tmp_path, "h3")["airflow-worker"]["ports"] == ["10.0.0.3:18793:18793"]
+    # The API server makes the URL of a log from its own setting.
+    for host in ("h1", "h3"):
+        assert env(tmp_path, host + "/airflow/airflow.env")["AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT"] == "18793"
+    assert "18793" in (tmp_path / "h3/firewall/rules/mlops.nft").read_text()
