@@ -142,6 +142,15 @@ def test_three_hosts_meet_by_address_and_published_port(three):
     assert worker["url"].startswith("http://10.0.0.1:5555/")
 
 
+def test_a_remote_workers_log_name_and_queue_are_its_own(three):
+    worker = services(three, "h3")["airflow-worker"]
+    assert worker["environment"] == {"MLOPS_HOSTNAME": "10.0.0.3"} and worker["ports"] == ["10.0.0.3:8793:8793"]
+    assert worker["command"] == ["worker", "--queues", "default,host-h3", "--celery-hostname", "celery@h3"]
+    assert services(three, "h1")["airflow-triggerer"]["ports"] == ["10.0.0.1:8794:8794"]
+    workers = [(three / host / "airflow/dags/canary_workers.json").read_text() for host in ("h1", "h2", "h3")]
+    assert len(set(workers)) == 1 and json.loads(workers[0]) == {"h2": "host-h2", "h3": "host-h3"}
+
+
 def test_one_host_on_loopback_has_no_firewall_and_no_canary(one):
     assert not (one / "one/firewall").exists() and not (one / "one/airflow/dags/canary_workers.json").exists()
     assert "driver_opts" not in (one / "one/compose.yaml").read_text()

@@ -25,13 +25,6 @@ def test_with_tls_every_client_verifies_the_servers_certificate(tmp_path):
     assert [path.parent.parent.parent.name for path in tmp_path.glob("h*/*/secrets/*_tls_key")] == ["h1", "h1"]
     assert render(tmp_path, THREE, "-e", "mlops_tls=true").returncode == 0
     assert {path: path.read_bytes() for path in before} == before
-def test_a_remote_workers_log_name_and_queue_are_its_own(three):
-    worker = services(three, "h3")["airflow-worker"]
-    assert worker["environment"] == {"MLOPS_HOSTNAME": "10.0.0.3"} and worker["ports"] == ["10.0.0.3:8793:8793"]
-    assert worker["command"] == ["worker", "--queues", "default,host-h3", "--celery-hostname", "celery@h3"]
-    assert services(three, "h1")["airflow-triggerer"]["ports"] == ["10.0.0.1:8794:8794"]
-    workers = [(three / host / "airflow/dags/canary_workers.json").read_text() for host in ("h1", "h2", "h3")]
-    assert len(set(workers)) == 1 and json.loads(workers[0]) == {"h2": "host-h2", "h3": "host-h3"}
 
 
 def test_a_moved_log_port_moves_the_url_too(tmp_path):
