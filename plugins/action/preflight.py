@@ -137,7 +137,8 @@ class ActionModule(ActionBase):
         for option, variable in (self._task.args.get("from_variables") or {}).items():
             try:
                 found[option] = plain(self._templar.template(self._vars[variable]))
-            except Exception as error:  # pylint: disable=broad-except - a template may raise anything
+            except Exception as error:  # pylint: disable=broad-except
+                # A template may raise anything.
                 problems.append("%s cannot be evaluated for preflight: %s" % (variable, " ".join(str(error).split())))
         # One bad port keeps none of the others from being looked at; the variable that it is from is told by itself.
         found["ports"] = [row for row in found.get("ports") or [] if is_port(row["port"])]
@@ -154,7 +155,8 @@ class ActionModule(ActionBase):
             self._seen[host] = self._vars["hostvars"][host]  # each look gathers all of the host's variables
         try:
             return self._seen[host].get(name)
-        except Exception:  # pylint: disable=broad-except - what cannot be evaluated is told for the host whose it is
+        except Exception:  # pylint: disable=broad-except
+            # What cannot be evaluated is told for the host whose it is.
             return None
 
     def _controllers(self, args, shared):

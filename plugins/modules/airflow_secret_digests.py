@@ -25,7 +25,7 @@ options:
   project: {description: Name of the Compose project., type: str, required: true}
   services: {description: Services to ask; one that does not run is left out., type: list, elements: str, required: true}
   key: {description: "Random bytes in hexadecimal, made for this run and the same on all hosts.", type: str, required: true}
-  timeout: {description: How long a container may take to answer, in seconds., type: int, default: 30}
+  timeout: {description: "How long a container may take to answer, in seconds.", type: int, default: 30}
 """
 
 EXAMPLES = r"""

@@ -246,7 +246,6 @@ class Host:
         volumes = self.docker("volume", "ls", "--quiet", "--filter", self.filter)
         return bool(remembered) if volumes is None else bool(volumes.strip())
 
-
     def machine_problems(self, data):
         """What the machine lacks: space, memory, an Engine and Compose that will do."""
         wanted = self.module.params

@@ -11,7 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from packaging.requirements import InvalidRequirement, Requirement
+try:
+    from packaging.requirements import InvalidRequirement, Requirement
+except ImportError as error:  # ansible-core brings it; a check of imports alone has none
+    PACKAGING_MISSING: ImportError | None = error
+else:
+    PACKAGING_MISSING = None
 
 # Airflow's own rule for connections (airflow/models/connection.py); keys of variables and pools are as long.
 NAME = re.compile(r"[\w#!()\-.:/\\]{1,250}")
@@ -100,6 +105,8 @@ def _requirements(lines: Any) -> Iterator[str]:
     if isinstance(lines, str) or not isinstance(lines, Sequence):
         yield "airflow_requirements is no list; write one requirement a line"
         return
+    if PACKAGING_MISSING:
+        raise PACKAGING_MISSING
     for number, line in enumerate(lines, 1):
         try:
             url = Requirement(str(line)).url

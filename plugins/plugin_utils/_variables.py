@@ -152,7 +152,8 @@ def variable_problems(given: Mapping[str, Callable[[], Any]], roles: str, remove
         elif name in options:
             try:
                 value = given[name]()
-            except Exception as error:  # pylint: disable=broad-except - a template may raise anything
+            except Exception as error:  # pylint: disable=broad-except
+                # A template may raise anything.
                 problems.append("variable %s cannot be evaluated: %s; correct it" % (name, " ".join(str(error).split())))
                 continue
             found = list(value_problems(name, value, options[name]))

@@ -48,9 +48,9 @@ def test_a_variable_of_the_host_that_has_the_part_holds_on_the_others(stack):
 
 def test_what_holds_is_shown_with_its_source_and_without_secrets(stack):
     stack.put(".env", "MLFLOW_DB_USER=fred\nMLFLOW_DB_NAME=models\n_AIRFLOW_WWW_USER_PASSWORD=hush-0451\n"
-                       "DISCORD_WEBHOOK_URL=https://d.example/hush-0451\n")
+                      "DISCORD_WEBHOOK_URL=https://d.example/hush-0451\n")
     status, said = stack.play("show-config.yml", "--limit", "one", "-e", "mlflow_db_user=anna", "-e", "mlflow_db_password=hush-0451",
-                        "-e", "airflow_uid=50001", "-e", '{"mlflow_environment": {"A": "hush-0451"}}')
+                              "-e", "airflow_uid=50001", "-e", '{"mlflow_environment": {"A": "hush-0451"}}')
     assert status == 0, said
     lines = {line.split()[0]: line.split()[1:] for line in (line.strip(' ",') for line in said.splitlines()) if line}
     assert {name: lines[name] for name in (

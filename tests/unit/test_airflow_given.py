@@ -69,8 +69,8 @@ def test_what_is_right_is_not_a_problem():
         "airflow_public_url": "https://example.org:8443/airflow/"}) == []
 
 
-@pytest.mark.parametrize("user, password, refused", [("admin", "admin", True), ("anna", "admin", True), ("anna", "anna", True),
-                                                    ("admin", "other", False), ("admin", "", False)])
+@pytest.mark.parametrize("user, password, refused", [
+    ("admin", "admin", True), ("anna", "admin", True), ("anna", "anna", True), ("admin", "other", False), ("admin", "", False)])
 def test_a_login_that_everybody_knows(user, password, refused):
     found = list(login_problems([{"name": "airflow_admin_password", "user": user, "password": password}], "10.0.0.1"))
     assert bool(found) is refused

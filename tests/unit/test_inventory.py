@@ -63,7 +63,8 @@ ROWS = [{"groups": ["mlflow"], "what": "database", "variable": "mlflow_db_host",
         {"groups": ["monitoring"], "what": "mail", "variable": "monitoring_smtp_smarthost", "form": "host_port"}]
 
 
-def places(here, hostvars, groups=GOOD, scraped=None):
+def places(here, hostvars, groups=None, scraped=None):
+    groups = groups or GOOD
     parts = {"rows": ROWS, "services": SERVICES, "ports": {"postgres": 5432, "mlflow": 5000}, "scraped": scraped or {}}
     return [(row["host"], row["port"], row["open"], row["peer"]) for row in targets(parts, here, groups, lambda host, name: hostvars.get(host, {}).get(name))]
 

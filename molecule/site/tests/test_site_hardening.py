@@ -26,14 +26,22 @@ EXCEPTIONS = {
 }
 
 
-
-
 def mounted(container, kind):
     return [mount for mount in container["Mounts"] if mount["Type"] == kind]
 
 
 def ports(container):
     return [binding for bindings in container["HostConfig"]["PortBindings"].values() for binding in bindings]
+
+
+def writable_tmpfs(container):
+    """Options of every tmpfs that processes may write to; /dev, and /dev/null over what the Engine hides, are its own."""
+    for mount in container["Processes"][0]["mounts"]:
+        kind = mount[mount.index("-") + 1]
+        if kind == "tmpfs" and mount[3] == "/" and mount[4] != "/dev":
+            options = set(mount[5].split(","))
+            if "rw" in options:
+                yield options
 
 
 # Recommendations of the CIS Docker Benchmark, and what must hold of each container for it.
@@ -65,16 +73,6 @@ RECOMMENDATIONS = {
     "log rotation": lambda c: c["HostConfig"]["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "3", "max-size": "10m"}},
     "tmpfs": lambda c: all({"noexec", "nosuid", "nodev"} <= options for options in writable_tmpfs(c)),
 }
-
-
-def writable_tmpfs(container):
-    """Options of every tmpfs that processes may write to; /dev, and /dev/null over what the Engine hides, are its own."""
-    for mount in container["Processes"][0]["mounts"]:
-        kind = mount[mount.index("-") + 1]
-        if kind == "tmpfs" and mount[3] == "/" and mount[4] != "/dev":
-            options = set(mount[5].split(","))
-            if "rw" in options:
-                yield options
 
 
 LIMITS = ("cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes pids.max pids/pids.max 2>/dev/null; echo tried > /usr/tried")

@@ -94,7 +94,7 @@ class Google(http.server.BaseHTTPRequestHandler):
 
     def token(self) -> None:
         assertion = urllib.parse.parse_qs(self.body().decode())["assertion"][0]
-        signed, _, signature = assertion.rpartition(".")
+        signed, _dot, signature = assertion.rpartition(".")
         claims = json.loads(decoded(signed.split(".")[1]))
         account = self.config["accounts"].get(claims["iss"])
         try:
@@ -188,7 +188,7 @@ def main(path: str) -> None:
     threading.Thread(target=http.server.ThreadingHTTPServer(("0.0.0.0", HTTP_PORT), Google).serve_forever, daemon=True).start()
     print("ready", flush=True)
     while True:
-        raw, _ = listener.accept()
+        raw, _peer = listener.accept()
         threading.Thread(target=tunnel, args=(raw, context, (config["database"]["host"], config["database"]["port"])), daemon=True).start()
 
 
