@@ -75,12 +75,12 @@ class Airflow(requests.Session):
     def __init__(self) -> None:
         super().__init__()
         login = {"username": "admin", "password": secret("airflow_admin_password")}
-        answer = self.post(f"{API}/auth/token", json=login, timeout=20)
+        answer = self.post(f"{API}/auth/token", json=login, timeout=60)
         answer.raise_for_status()
         self.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def json(self, method: str, path: str, **body) -> dict:
-        answer = self.request(method, f"{API}/api/v2/{path}", json=body or None, timeout=30)
+        answer = self.request(method, f"{API}/api/v2/{path}", json=body or None, timeout=60)
         answer.raise_for_status()
         return answer.json()
 
@@ -103,7 +103,7 @@ def task_is(run: str, state: str) -> None:
 def celery_workers() -> dict[str, list[str]]:
     """Queues that each worker consumes, as Flower is told by the workers now."""
     with network_of("mlops-control"):
-        answer = requests.get(f"{FLOWER}/api/workers?refresh=1", timeout=30)
+        answer = requests.get(f"{FLOWER}/api/workers?refresh=1", timeout=60)
     answer.raise_for_status()
     return {name: sorted(queue["name"] for queue in worker["active_queues"]) for name, worker in answer.json().items()}
 
