@@ -10,8 +10,8 @@ import urllib.parse
 
 import pytest
 import yaml
-from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv
 from conftest import EPHEMERAL
+from dotenv import dotenv_values
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SCENARIO = ROOT / "molecule/site"
@@ -58,7 +58,7 @@ def every_secret():
     given = yaml.load((SCENARIO / "group_vars/all.yml").read_text(), Loader)
     given.update(given.pop("site_dotenv"))
     found = {name: value[:OWN] for name, value in given.items() if name.upper().endswith("PASSWORD")}
-    assert set(from_dotenv((EPHEMERAL / "secrets/.env").read_text())) <= set(found)
+    assert set(dotenv_values(EPHEMERAL / "secrets/.env", interpolate=False)) <= set(found)
     found.update({"changed " + name: value[:OWN] for name, value in CHANGED.items()})
     generated = {path.name: path.read_text().strip() for path in (EPHEMERAL / "secrets/generated").iterdir()}
     assert {"salt", "airflow_fernet_seed", "airflow_jwt_secret"} <= set(generated)
