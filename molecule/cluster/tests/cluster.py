@@ -103,7 +103,7 @@ def task_is(run: str, state: str) -> None:
 def celery_workers() -> dict[str, list[str]]:
     """Queues that each worker consumes, as Flower is told by the workers now."""
     with network_of("mlops-control"):
-        answer = requests.get(f"{FLOWER}/api/workers?refresh=1", timeout=60)
+        answer = requests.get(f"{FLOWER}/api/workers?refresh=1", auth=("admin", secret("airflow_flower_password")), timeout=60)
     answer.raise_for_status()
     return {name: sorted(queue["name"] for queue in worker["active_queues"]) for name, worker in answer.json().items()}
 
