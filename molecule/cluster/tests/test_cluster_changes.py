@@ -72,10 +72,13 @@ def spare():
 
 
 def test_a_worker_is_added_by_a_run_that_follows_a_killed_one():
+    started = "docker inspect --format '{{.State.StartedAt}}' mlops-prometheus-1"
+    before = inside("mlops-models", started)
     kill_when("Bring the services to the state present", *WITH_SPARE)
     play("site.yml", *WITH_SPARE)
     is_well(*WORKERS, SPARE)
     eventually(lambda: are_watched(*ADDRESSES, SPARE), 60, NOT_YET)
+    assert inside("mlops-models", started) == before, "new targets need no restart"
     assert reaches(SPARE, "10.77.0.11", 5432)
     run = Airflow().trigger(f"canary_{SPARE}")
     eventually(lambda: has_state(run, "success"), 120)
