@@ -30,7 +30,9 @@ def command(playbook: str, *arguments: str) -> list[str]:
 
 def play(playbook: str, *arguments: str, succeeds: bool = True) -> str:
     """Its output; it must succeed, or fail."""
-    run = subprocess.run(command(playbook, *arguments), cwd=PROJECT, stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False)
+    # Without colours, which would stand in the middle of what is read.
+    run = subprocess.run(command(playbook, *arguments), cwd=PROJECT, env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1"},
+                         stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False)
     assert (run.returncode == 0) == succeeds, f"{playbook} exited {run.returncode}:\n{run.stdout[-8000:]}\n{run.stderr[-2000:]}"
     return run.stdout
 
