@@ -39,7 +39,7 @@ def test_the_dag_is_read_without_the_libraries_of_its_tasks_and_declares_what_it
     (line,) = [line for line in printed.splitlines() if line.startswith("RESULT")]
     dag = json.loads(line.removeprefix("RESULT"))
     assert dag["errors"] == {}
-    assert [file.rpartition("/")[2] for file in dag["files"]] == ["train_regmodel.py"]
+    assert sorted(file.rpartition("/")[2] for file in dag["files"]) == ["canary.py", "train_regmodel.py"]
     assert dag["dag"] == "train_regmodel"
     assert (dag["schedule"], dag["catchup"], dag["max_active_runs"]) == (None, False, 1)
     assert "promote" in dag["doc"]
