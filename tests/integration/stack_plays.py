@@ -10,7 +10,8 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 HUSH = "hush-0451"  # stands wherever a secret does
 GROUPS = ("infra", "mlflow", "regmodel", "airflow", "airflow_worker")
-PORTS = ("postgres", "redis", "mlflow", "regmodel", "airflow", "flower", "airflow_exporter", "node_exporter", "prometheus", "alertmanager", "grafana")
+PORTS = ("postgres", "redis", "mlflow", "regmodel", "airflow", "flower", "airflow_exporter", "node_exporter", "prometheus",
+         "alertmanager", "grafana", "airflow_worker_log", "airflow_triggerer_log")
 
 
 def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:

@@ -27,7 +27,7 @@ DOTENV = [
     ("B='", ["line 14: cannot be read"]),
 ]
 IMAGES = ("debian", "python", "builder", "postgres", "redis", "mlflow", "regmodel", "airflow", "prometheus", "alertmanager", "node_exporter",
-          "postgres_exporter", "redis_exporter", "blackbox_exporter", "grafana")
+          "postgres_exporter", "redis_exporter", "blackbox_exporter", "cloud_sql_proxy", "firewall", "grafana")
 
 LEFT_OUT = """
 - hosts: all
@@ -82,6 +82,7 @@ def test_all_that_can_be_wrong_at_once(stack):
     closed = free_ports(1, here)[0]
     stack.put(".env", "".join(line + "\n" for line, _messages in DOTENV) + "COMPANY=x\n")
     expected = [".env, " + message for _line, messages in DOTENV for message in messages]
+    expected.append("controller: MLFLOW_INSTANCE_CONNECTION is given and MLFLOW_DB_PASSWORD is not; give it too")
     stack.put("regmodel.env", "A=1\nA=hush-0451\nC\n", 0o644)
     stack.put("gcp.json", json.dumps({**KEY, "type": "authorized_user"}))
     stack.put("mlflow-ui-access.json", json.dumps(KEY)[:-1])

@@ -58,7 +58,7 @@ def test_off_loopback_mlflow_asks_for_a_login(exposed):
         "monitoring": ("ADMIN", made(exposed, "mlflow_monitoring_password"))}
     # Each of the two databases has its own role and password.
     assert secret(exposed, "ml", "mlflow", "mlflow_pgpass").splitlines() == [
-        f"*:*:{name}:{name}:{made(exposed, password)}" for name, password in (("mlflow", "mlflow_db_password"), ("mlflow_auth", "mlflow_auth_db_password"))]
+        f"*:*:*:{name}:{made(exposed, password)}" for name, password in (("mlflow", "mlflow_db_password"), ("mlflow_auth", "mlflow_auth_db_password"))]
     check, = json.loads((exposed / "ml/mlflow/checks.json").read_text())
     assert (check["username"], check["password_file"]) == ("admin", str(exposed / "ml/mlflow/secrets/mlflow_admin_password"))
 
@@ -67,7 +67,7 @@ def test_every_client_of_mlflow_has_a_login_of_its_own(exposed):
     credentials = configparser.ConfigParser()
     credentials.read_string(secret(exposed, "app", "airflow", "airflow_mlflow_credentials"))
     assert dict(credentials["mlflow"]) == {"mlflow_tracking_username": "trainer", "mlflow_tracking_password": made(exposed, "mlflow_trainer_password")}
-    mounted = {"source": "airflow_mlflow_credentials", "target": "/opt/airflow/.mlflow/credentials"}
+    mounted = {"source": "airflow_mlflow_credentials", "target": "/tmp/.mlflow/credentials"}
     holders = {name for name, service in services(exposed, "app").items() if mounted in service.get("secrets", [])}
     assert holders == {"airflow-worker", "airflow-scheduler", "airflow-triggerer"}
     found = env(exposed, "app/regmodel/regmodel.env")
@@ -106,7 +106,7 @@ def test_environment_and_volumes_of_the_team_reach_their_services(exposed):
     assert infra["services"]["postgres-airflow"]["volumes"][-1] == "spare:/spare"
     assert infra["services"]["redis-airflow"]["volumes"][-1] == "/srv/redis:/srv:ro"
     assert list(infra["volumes"]) == ["postgres-data", "redis-data", "spare"]
-    assert list(compose(exposed, "ml", "mlflow")["volumes"]) == ["mlflow-artifacts", "plugins"]
+    assert list(compose(exposed, "ml", "mlflow")["volumes"]) == ["mlflow-artifacts", "mlflow-tmp", "plugins"]
     regmodel = compose(exposed, "app", "regmodel")
     assert (regmodel["services"]["regmodel-backend"]["volumes"], list(regmodel["volumes"])) == (["models:/models", "./local:/local"], ["models"])
     monitoring = compose(exposed, "app", "monitoring")
