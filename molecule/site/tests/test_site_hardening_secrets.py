@@ -20,7 +20,7 @@ SCENARIO = ROOT / "molecule/site"
 OWN = 16
 WEBHOOK = "api/webhooks/1/token"  # as converge.yml has it
 CHANGED = {
-    "infra_monitoring_password": "exporter.changed1'\"\\ $x", "mlflow_db_password": "mlflow.changed.2'\"\\ $x",
+    "infra_monitoring_password": "exporter.changed1'\"\\$x", "mlflow_db_password": "mlflow.changed.2'\"\\ $x",
     "airflow_admin_password": "admin.changed.03'\"\\ $x"}
 ENVIRONMENTS = """
 import json, pathlib, re

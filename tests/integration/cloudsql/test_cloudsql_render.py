@@ -29,8 +29,11 @@ def secret_names(directory, role):
 def instances(tmp_path_factory):
     """Three ways to an instance, each on a host of its own."""
     made = prepared(tmp_path_factory.mktemp("instances"), **{".env": GIVEN})
-    by_iam = {"mlflow_cloud_sql_iam_login": True}
-    rendered(made, {"identity": {}, "private": {**by_iam, "mlflow_cloud_sql_ip": "private"}, "psc": {**by_iam, "mlflow_cloud_sql_ip": "psc"}}, "mlflow")
+    # Logins would have a database on the stack's own PostgreSQL, which is not here.
+    hosts = {name: {"mlops_address": f"10.0.0.{number}", "mlflow_auth": False} for number, name in enumerate(("identity", "private", "psc"), 1)}
+    for name in ("private", "psc"):
+        hosts[name].update(mlflow_cloud_sql_iam_login=True, mlflow_cloud_sql_ip=name)
+    rendered(made, hosts, "mlflow")
     return made
 
 
