@@ -37,6 +37,15 @@ def is_address(value: Any) -> bool:
     return True
 
 
+def is_network(value: Any) -> bool:
+    """An address, or a network as address/prefix without bits below the prefix."""
+    try:
+        ipaddress.ip_network(str(value))
+    except ValueError:
+        return False
+    return True
+
+
 def is_host(value: Any) -> bool:
     return bool(HOST_NAME.fullmatch(str(value))) or is_address(value)
 
@@ -65,11 +74,12 @@ def matches(pattern: str) -> Callable[[Any], bool]:
 
 
 class Shape(NamedTuple):
-    """names: what the variable's whole name matches; holds: whether a value is right; wanted: that in words."""
+    """names: what the variable's whole name matches; holds: whether a value is right; wanted: that in words; each: it is a list of such."""
 
     names: str
     holds: Callable[[Any], bool]
     wanted: str
+    each: bool = False
 
 
 HOST = "a name or an address alone, without scheme, port or path"
@@ -86,6 +96,7 @@ SHAPES = [
     Shape(r".*_tracking_uri|airflow_execution_api_url", is_url_elsewhere,
           "a URL that starts with http:// or https:// and is not localhost, which in a container is the container"),
     Shape(r".*_ur[il]|images_debian_mirror", is_url, "a URL that starts with http:// or https://"),
+    Shape(r"mlops_(allowed|client)_sources", is_network, "an address or a network, such as 10.0.0.0/24", each=True),
     Shape(r"images_build_host", matches(r"\S+"), "the inventory's name of a host"),
     Shape(r".*_(db|redis|postgres)_host", is_elsewhere, HOST + ", and not localhost, which in a container is the container"),
     Shape(r".*_host|mlops_address", is_host, HOST),
@@ -104,12 +115,17 @@ SHAPES = [
 ]
 
 
-def shape_problems(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """(where, wanted) for each value that has not the shape which its variable's name tells. An empty text is not given."""
+def shape_problems(name: str, value: Any) -> Iterator[tuple[str, Any, str]]:
+    """(where, found, wanted) for each value that has not the shape which its variable's name tells. An empty text is not given."""
     shape = next((shape for shape in SHAPES if re.fullmatch(shape.names, name)), None)
     if shape is None:
         return
-    rows = [("%s.%s" % (name, key), item) for key, item in value.items()] if isinstance(value, Mapping) else [(name, value)]
+    if isinstance(value, Mapping):
+        rows = [("%s.%s" % (name, key), item) for key, item in value.items()]
+    elif shape.each and isinstance(value, list):
+        rows = [("%s[%d]" % (name, number), item) for number, item in enumerate(value)]
+    else:
+        rows = [(name, value)]
     for where, item in rows:
         if item not in ("", None) and (isinstance(item, (bool, Mapping, list)) or not shape.holds(item)):
-            yield where, shape.wanted
+            yield where, item, shape.wanted

@@ -106,8 +106,7 @@ def value_problems(name: str, value: Any, option: Mapping[str, Any]) -> Iterator
                 yield "%s %s %s; it can be %s%s" % (
                     name, "holds" if wanted == "list" else "is", repr(str(item)), ", ".join(str(choice) for choice in choices),
                     "; did you mean %s?" % near[0] if near else "")
-    for where, shape in shape_problems(name, value):
-        found = value[where.rpartition(".")[2]] if isinstance(value, Mapping) else value
+    for where, found, shape in shape_problems(name, value):
         yield "variable %s %s; wanted is %s" % (
             where, "has not the right shape" if is_hidden(name, found) else "is " + found_words(name, found, as_kind=False), shape)
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """What more hosts cost the control side: site.yml over 1, 3 and 10 hosts that have all they want, on one machine.
 
-Hosts are containers with an Engine of their own, and have the RegModel API, whose MLflow is elsewhere and does not answer: the
-least that a host of the stack can have. Each count is converged once, then run again several times; a run that changes
-anything ends the benchmark. Writes .build/benchmarks/hosts.md and prints it.
+Hosts are containers with an Engine, an SSH server and an address of their own. The first has the whole stack, each further one is a
+worker of it. Each count is converged once, then run again several times; a run that changes anything ends the benchmark.
+Writes .build/benchmarks/hosts.md and prints it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import statistics
 import subprocess
 import time
@@ -25,29 +26,40 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOST = ROOT / "molecule" / "shared" / "host"
 WORK = ROOT / ".build" / "benchmarks" / "hosts"
 SCENARIO = "benchmark-hosts"  # label of all that is made
+NETWORK = "mlops-benchmark"
+KEY = WORK / "ssh"
 COUNTS = (1, 3, 10)
 ENGINE_SECONDS = 60
 
 
+def name_of(number: int) -> str:
+    return f"mlops-bench-{number}"
+
+
+def address_of(number: int) -> str:
+    return f"10.78.0.{10 + number}"
+
+
 def inventory(count: int) -> pathlib.Path:
-    """An inventory of the first so many hosts, beside which its secrets lie."""
-    hosts = {f"mlops-bench-{number}": {"mlops_address": f"127.0.0.{number}"} for number in range(1, count + 1)}
+    """An inventory of the first so many hosts; its secrets lie beside it."""
+    hosts = {name_of(number): {"ansible_host": address_of(number)} for number in range(1, count + 1)}
+    first = {"hosts": {name_of(1): None}}
     content = {"all": {
-        "children": {"regmodel": {"hosts": hosts}},
+        "hosts": hosts,
+        "children": {**dict.fromkeys(("infra", "mlflow", "regmodel", "airflow"), first), "airflow_worker": {"hosts": dict.fromkeys(hosts)}},
         "vars": {
-            "ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3", "mlops_bind": "127.0.0.1",
-            # Nothing answers there, and nothing is asked of it.
-            "regmodel_mlflow_tracking_uri": "http://127.0.0.1:9", "mlops_image_source": "packages", "images_wanted": ["regmodel"]}}}
-    path = WORK / str(count) / "hosts.yml"
-    path.parent.mkdir(parents=True, exist_ok=True)
+            "ansible_python_interpreter": "/usr/bin/python3", "ansible_ssh_private_key_file": str(KEY), "airflow_worker_concurrency": 1,
+            "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlPersist=600s"}}}
+    path = WORK / "hosts.yml"
     path.write_text(yaml.safe_dump(content))
     return path
 
 
-def start(name: str) -> None:
+def start(number: int) -> None:
     """A host whose Engine has the stack's images and answers."""
+    name = name_of(number)
     subprocess.run([HOST / "clone", name, SCENARIO], check=True)
-    subprocess.run([HOST / "run", name, SCENARIO, "mlops-test/engine", name], check=True)
+    subprocess.run([HOST / "run", name, SCENARIO, "mlops-test/engine", name, NETWORK, address_of(number), f"{KEY}.pub"], check=True)
     deadline = time.monotonic() + ENGINE_SECONDS
     while subprocess.run(["docker", "exec", name, "docker", "version"], capture_output=True, check=False).returncode:
         if time.monotonic() > deadline:
@@ -79,13 +91,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5, help="runs that change nothing, for each number of hosts (default: %(default)s)")
     arguments = parser.parse_args()
+    subprocess.run(["ansible-playbook", "molecule/shared/machine.yml"], cwd=ROOT, check=True)
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KEY], check=True)
     found: dict[int, list[tuple[float, float]]] = {}
-    started: list[str] = []
+    started = 0
     try:
         for count in COUNTS:
-            for name in [f"mlops-bench-{number}" for number in range(len(started) + 1, count + 1)]:
-                start(name)
-                started.append(name)
+            for number in range(started + 1, count + 1):
+                start(number)
+            started = count
             path = inventory(count)
             run(path, changes=True)
             found[count] = [run(path, changes=False) for _number in range(arguments.runs)]

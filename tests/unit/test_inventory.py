@@ -35,6 +35,7 @@ def look(groups, hostvars=None, **changes):
     (GOOD, {"a": {"ansible_host": "127.0.0.1"}}, "a has the address 127.0.0.1, where every other host finds itself"),
     (GOOD, {"a": {"mlops_address": "localhost"}}, "a has the address localhost"),
     (GOOD, {"b": {"mlops_bind": "127.0.0.1"}}, "b publishes its ports on 127.0.0.1, where no other host reaches them"),
+    (GOOD, {"b": {"ansible_host": "b.example.org", "mlops_bind": "0.0.0.0"}}, "b has the address b.example.org, which is a name"),
     ({"infra": [], "monitoring": ["z"]}, {"z": {}}, None),
     ({}, {"z": {}}, "no host is in a group of the stack (infra, mlflow,"),
 ])
@@ -45,6 +46,7 @@ def test_an_inventory_that_will_not_do(groups, hostvars, told):
 
 def test_an_inventory_that_will_do():
     assert look({**GOOD, "airflow_eu": ["a"], "workers": ["b", "c"]}, {"b": {"mlops_address": "10.0.0.2"}}, build_host="c") == ([], [])
+    assert look(GOOD, {"b": {"ansible_host": "b.example.org", "mlops_bind": "0.0.0.0", "mlops_firewall": False}}) == ([], [])
     assert look({"infra": [], "mlflow": ["a"], "monitoring": ["a"]}, {"a": {"mlflow_instance_connection": "p:r:i", "mlops_bind": "127.0.0.1"}}) == ([], [])
 
 

@@ -45,6 +45,7 @@ def look(variables, removed=()):
     ("mlflow_db_host", "db:5432", "wanted is a name or an address alone"),
     ("airflow_redis_host", "localhost", "and not localhost, which in a container is the container"),
     ("airflow_db_host", "127.0.0.1", "and not localhost"),
+    ("mlops_allowed_sources", ["10.0.0.0/24", "office"], "variable mlops_allowed_sources[1] is 'office'; wanted is an address or a network"),
     ("regmodel_mlflow_tracking_uri", "mlflow:5000", "variable regmodel_mlflow_tracking_uri has not the right shape; wanted is a URL"),
     ("airflow_mlflow_tracking_uri", "http://localhost:5000", "and is not localhost"),
     ("monitoring_scrape_interval", "15", "wanted is a time as Prometheus writes it"),

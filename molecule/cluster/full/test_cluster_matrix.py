@@ -1,31 +1,95 @@
-"""What takes too long for every run: each order in which the hosts can come back, and twenty killed runs. tests/integration/test_cluster_full.py runs it."""
+"""What takes too long for every run. tests/integration/test_cluster_full.py runs it, on hosts that have just converged."""
 
 import itertools
+import random
+import re
 
 import pytest
-from cluster import ADDRESSES, WORKERS, Airflow, boot, cut_power, has_state, is_well, play, recap
+import yaml
+from cluster import ADDRESSES, WORKERS, Airflow, boot, cut_power, has_state, inside, is_well, play, predicts, recap
 from conftest import eventually
 from test_cluster import closed_to_strangers
 from test_cluster_changes import kill_when
+from test_cluster_power import come_back
 
-# Where a run is killed: as these tasks begin, for the first time or later.
-TASKS = ["Deliver the files of firewall", "Deliver the files of infra", "Create the databases", "Deliver the files of airflow", "Compare the DAGs of all hosts"]
+MODELS = ADDRESSES["mlops-models"]
+KILLS = 20
+LATE = {"services": {"postgres-airflow": {"entrypoint": ["sh", "-c", 'sleep 30; exec docker-entrypoint.sh "$$@"', "late"]}}}
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(ADDRESSES)), ids="-".join)
-def test_all_hosts_come_back_in_any_order(order):
-    cut_power(*ADDRESSES)
-    boot(*order)
-    is_well(*WORKERS)
-    closed_to_strangers()
+def runs_a_task_on_each_worker() -> None:
     for run in [Airflow().trigger(f"canary_{worker}") for worker in WORKERS]:
         eventually(lambda run=run: has_state(run, "success"), 120)
 
 
-@pytest.mark.parametrize("number", range(20))
-def test_a_killed_run_is_made_good_by_the_next(number):
-    changed = ("--extra-vars", f"airflow_worker_concurrency={number + 5}")
-    kill_when(TASKS[number % len(TASKS)] if number < 10 else "Bring the services to the state present", *changed)
-    play("site.yml", *changed)
+@pytest.fixture(scope="module", autouse=True)
+def trained() -> dict[str, str]:
+    """What has to be there whatever happens: a finished run in Airflow's database, and the version that RegModel serves from MLflow's."""
+    play("playbooks/smoke.yml")
+    run = Airflow().trigger("canary_mlops-models")
+    eventually(lambda: has_state(run, "success"), 120)
+    version = predicts(MODELS)
+    assert version
+    return {"run": run, "version": version}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(ADDRESSES)), ids="-".join)
+def test_all_hosts_come_back_in_any_order(order):
+    come_back(*order)
+    closed_to_strangers()
+    runs_a_task_on_each_worker()
+
+
+def test_tls_comes_and_goes():
+    for tls in ("true", "false"):
+        play("site.yml", "--extra-vars", f"mlops_tls={tls}")
+        is_well(*WORKERS)
+        asked = "docker compose exec -T postgres-airflow psql -U postgres -Atc \"SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) "
+        assert inside("mlops-control", asked + "WHERE client_addr IS NOT NULL\"").split() == [tls[0]]
+        runs_a_task_on_each_worker()
+
+
+def test_a_killed_run_is_made_good_by_the_next(trained):
+    """At twenty random moments, one in each twentieth of a run that replaces every service but the databases."""
+    def rollout(number: int) -> tuple[str, ...]:
+        environment = {"MLOPS_TEST": str(number)}
+        return "--extra-vars", yaml.safe_dump({f"{role}_environment": environment for role in ("mlflow", "regmodel", "airflow")}, default_flow_style=True)
+
+    def has_begun(output: str, task: int) -> bool:
+        return len(re.findall("^TASK ", output, re.MULTILINE)) > task
+
+    seed = random.randrange(2**32)
+    moment = random.Random(seed)
+    print("seed", seed)
+    tasks = len(re.findall("^TASK ", play("site.yml", *rollout(-1)), re.MULTILINE))
+    for number in range(KILLS):
+        task = int((number + moment.random()) / KILLS * tasks)
+        print(f"kill {number}: as task {task} of {tasks} begins", flush=True)
+        kill_when(lambda output, task=task: has_begun(output, task), *rollout(number))
+        play("site.yml", *rollout(number))
+        is_well(*WORKERS)
+        has_state(trained["run"], "success")
+        eventually(lambda: serves(trained["version"]), 60)
+    assert sum(counts["changed"] for counts in recap(play("site.yml", *rollout(KILLS - 1))).values()) == 0
+    runs_a_task_on_each_worker()
+
+
+def serves(version: str) -> None:
+    assert predicts(MODELS) == version
+
+
+def test_fresh_data_and_a_late_database_in_the_unhelpful_order(tmp_path):
+    """Workers come first, in time and in the inventory, and PostgreSQL half a minute late."""
+    play("playbooks/down.yml", "--extra-vars", "delete_data=true")
+    cut_power(*ADDRESSES)
+    unhelpful = list(reversed(ADDRESSES))
+    boot(*unhelpful)
+    first = tmp_path / "first.yml"
+    first.write_text(yaml.safe_dump({"all": {"hosts": dict.fromkeys(unhelpful)}}))
+    inside("mlops-control", f"cat > compose.override.yaml <<'E'\n{yaml.safe_dump(LATE)}E")
+    play("site.yml", before=("--inventory", str(first)))
+    started = "docker compose logs --no-color --no-log-prefix --timestamps postgres-airflow"
+    assert "ready to accept connections" in inside("mlops-control", started)
+    inside("mlops-control", "rm compose.override.yaml")
     is_well(*WORKERS)
-    assert sum(counts["changed"] for counts in recap(play("site.yml", *changed)).values()) == 0
+    play("playbooks/smoke.yml")

@@ -7,6 +7,7 @@ import functools
 import os
 import socket
 import subprocess
+import threading
 
 import requests
 from conftest import EPHEMERAL, eventually, network_of, secret
@@ -22,16 +23,16 @@ FLOWER = "http://10.77.0.11:5555"
 NOT_YET = (AssertionError, requests.RequestException, KeyError)
 
 
-def command(playbook: str, *arguments: str) -> list[str]:
-    """A playbook of the project on the example inventory, reached as inventory/connection.yml says."""
-    return ["ansible-playbook", "--inventory", str(EPHEMERAL / "inventory"), "--inventory", f"{PROJECT}/inventory/cluster",
+def command(playbook: str, *arguments: str, before: tuple[str, ...] = ()) -> list[str]:
+    """A playbook of the project on the example inventory, reached as inventory/connection.yml says. before: arguments that stand first."""
+    return ["ansible-playbook", *before, "--inventory", str(EPHEMERAL / "inventory"), "--inventory", f"{PROJECT}/inventory/cluster",
             "--inventory", f"{SCENARIO}/inventory/connection.yml", *arguments, f"{PROJECT}/{playbook}"]
 
 
-def play(playbook: str, *arguments: str, succeeds: bool = True) -> str:
+def play(playbook: str, *arguments: str, succeeds: bool = True, before: tuple[str, ...] = ()) -> str:
     """Its output; it must succeed, or fail."""
     # Without colours, which would stand in the middle of what is read.
-    run = subprocess.run(command(playbook, *arguments), cwd=PROJECT, env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1"},
+    run = subprocess.run(command(playbook, *arguments, before=before), cwd=PROJECT, env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1"},
                          stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False)
     assert (run.returncode == 0) == succeeds, f"{playbook} exited {run.returncode}:\n{run.stdout[-8000:]}\n{run.stderr[-2000:]}"
     return run.stdout
@@ -126,6 +127,34 @@ def all_well(*workers: str) -> None:
 
 def is_well(*workers: str, timeout: float = 600) -> None:
     eventually(functools.partial(all_well, *workers), timeout, (*NOT_YET, subprocess.CalledProcessError))
+
+
+def predicts(address: str) -> str | None:
+    """Version of the model that RegModel on a host makes a real prediction with."""
+    try:
+        example = requests.get(f"http://{address}:8000/model", timeout=5).json()["example"]
+        return requests.post(f"http://{address}:8000/predict", json=example, timeout=5).json()["model"]["version"]
+    except (requests.RequestException, KeyError, TypeError):
+        return None
+
+
+@contextlib.contextmanager
+def predicting(*addresses: str):
+    """Who of these predicted, moment by moment, while the block ran."""
+    moments: list[set[str]] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.1):
+            moments.append({address for address in addresses if predicts(address)})
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield moments
+    finally:
+        over.set()
+        looking.join()
 
 
 @contextlib.contextmanager

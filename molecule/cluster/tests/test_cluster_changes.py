@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 
 import pytest
 import requests
@@ -28,12 +29,15 @@ from cluster import (
     is_well,
     machine,
     play,
+    predicting,
+    predicts,
     reaches,
     recap,
     task_is,
 )
 from conftest import EPHEMERAL, eventually, network_of, secret
 
+MODELS = ADDRESSES["mlops-models"]
 TOOLS = pathlib.Path(PROJECT) / "molecule/shared/host"
 
 
@@ -50,14 +54,14 @@ def are_watched(*hosts: str) -> None:
     assert watched_hosts() == set(hosts)
 
 
-def kill_when(condition: str, *arguments: str) -> None:
-    """Kills a run of site.yml, with all of its processes, as soon as its output holds a line."""
+def kill_when(condition: Callable[[str], bool], *arguments: str) -> None:
+    """Kills a run of site.yml, with all of its processes, as soon as its output is as told."""
     with tempfile.NamedTemporaryFile("w+") as output:
         run = subprocess.Popen(command("site.yml", *arguments), cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output, start_new_session=True)
         try:
-            while condition not in pathlib.Path(output.name).read_text():
-                assert run.poll() is None, f"the run has ended before {condition!r}:\n{pathlib.Path(output.name).read_text()[-4000:]}"
-                time.sleep(0.1)
+            while not condition(text := pathlib.Path(output.name).read_text()):
+                assert run.poll() is None, f"the run has ended before its moment:\n{text[-4000:]}"
+                time.sleep(0.05)
         finally:
             os.killpg(run.pid, signal.SIGKILL)
             run.wait()
@@ -74,7 +78,7 @@ def spare():
 def test_a_worker_is_added_by_a_run_that_follows_a_killed_one():
     started = "docker inspect --format '{{.State.StartedAt}}' mlops-prometheus-1"
     before = inside("mlops-models", started)
-    kill_when("Bring the services to the state present", *WITH_SPARE)
+    kill_when(lambda output: "Bring the services to the state present" in output, *WITH_SPARE)
     play("site.yml", *WITH_SPARE)
     is_well(*WORKERS, SPARE)
     eventually(lambda: are_watched(*ADDRESSES, SPARE), 60, NOT_YET)
@@ -88,22 +92,35 @@ def test_a_run_limited_to_one_worker_changes_nothing():
     assert recap(play("site.yml", *WITH_SPARE, "--limit", SPARE)).keys() == {SPARE}
 
 
-def test_a_worker_that_does_not_answer_is_left_out_and_named():
+def test_regmodel_is_replaced_on_one_host_after_the_other():
+    assert predicts(MODELS) and predicts(MODELS) == predicts(SPARE_ADDRESS)
+    with predicting(MODELS, SPARE_ADDRESS) as moments:
+        play("site.yml", *WITH_SPARE, "--extra-vars", "regmodel_poll_seconds=1")
+    # Each was away for a while, and never both.
+    assert [address for address in (MODELS, SPARE_ADDRESS) if all(address in moment for moment in moments)] == []
+    assert set() not in moments
+
+
+def test_a_rollout_ends_at_the_first_host_that_does_not_predict():
+    with predicting(SPARE_ADDRESS) as moments:
+        output = play("site.yml", *WITH_SPARE, "--extra-vars", "regmodel_model_name=nobody regmodel_ready_timeout=10", succeeds=False)
+    assert "nobody" in output and recap(output)["mlops-models"]["failed"] == 1
+    assert set() not in moments
+    play("site.yml", *WITH_SPARE)
+    assert predicts(MODELS) and predicts(MODELS) == predicts(SPARE_ADDRESS)
+
+
+def test_a_host_that_does_not_answer_is_left_out_and_named_unless_the_others_need_it():
     cut_power("mlops-worker-1")
     output = play("site.yml", *WITH_SPARE, succeeds=False)
     assert "Not done on mlops-worker-1" in output
     counts = recap(output)
     assert counts["mlops-worker-1"]["failed"] == 1
     assert all(counts[host]["failed"] == counts[host]["unreachable"] == 0 for host in ("mlops-control", "mlops-models", SPARE))
-    boot("mlops-worker-1")
-    is_well(*WORKERS, SPARE)
-
-
-def test_without_the_control_host_nothing_is_begun():
     cut_power("mlops-control")
     output = play("site.yml", *WITH_SPARE, succeeds=False)
     assert "nothing was changed" in output and "mlops-control: does not answer" in output
-    boot("mlops-control")
+    boot("mlops-worker-1", "mlops-control")
     is_well(*WORKERS, SPARE)
 
 
