@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+import time
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from test_cluster_power import come_back
 
 MODELS = ADDRESSES["mlops-models"]
 KILLS = 20
+AWAY = 30  # seconds for which something is gone, long enough for all that needs it to notice
 LATE = {"services": {"postgres-airflow": {"entrypoint": ["sh", "-c", 'sleep 30; exec docker-entrypoint.sh "$$@"', "late"]}}}
 
 
@@ -37,6 +39,24 @@ def trained() -> dict[str, str]:
 def test_all_hosts_come_back_in_any_order(order):
     come_back(*order)
     closed_to_strangers()
+    runs_a_task_on_each_worker()
+
+
+@pytest.mark.parametrize("host", ADDRESSES)
+def test_a_host_goes_and_comes_back(host):
+    cut_power(host)
+    time.sleep(AWAY)
+    boot(host)
+    is_well(*WORKERS)
+    runs_a_task_on_each_worker()
+
+
+@pytest.mark.parametrize("service", ["postgres-airflow", "redis-airflow"])
+def test_a_database_goes_and_comes_back(service):
+    inside("mlops-control", f"docker compose stop {service}")
+    time.sleep(AWAY)
+    inside("mlops-control", f"docker compose start {service}")
+    is_well(*WORKERS)
     runs_a_task_on_each_worker()
 
 
