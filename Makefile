@@ -8,7 +8,7 @@ PLAYBOOK := $(RUN) ansible-playbook
 ARGS ?=
 SCENARIO ?= site
 
-.PHONY: help setup test-setup up smoke test-alert down lint sanity unit integration molecule test test-full benchmark lock docs dashboards build clean
+.PHONY: help setup test-setup up smoke test-alert down lint sanity unit integration molecule test test-full benchmark lock docs dashboards benchmark-hosts build clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -78,6 +78,9 @@ test-full: test ## All tests and the long ones
 
 benchmark: test-setup ## wait_healthy against its peers, half an hour (ARGS=--quick: two minutes); results in .build/benchmarks/
 	$(RUN) tests/benchmarks/wait_healthy.py $(ARGS)
+
+benchmark-hosts: test-setup ## What more hosts cost: site.yml over 1, 3 and 10 of them, half an hour; results in .build/benchmarks/
+	$(RUN) tests/benchmarks/hosts.py $(ARGS)
 
 build: setup ## Build the collection's tarball into .build/
 	$(RUN) ansible-galaxy collection build --force --output-path .build
