@@ -63,11 +63,13 @@ def address_problems(hosts: list[str], look: Look) -> Iterator[str]:
             yield "%s has the address %s, where every other host finds itself; set mlops_address to one that the others reach" % (host, where)
         elif where in seen:
             yield "%s and %s have the same address, %s; set mlops_address of each to its own" % (seen[where], host, where)
+        elif ":" in where:
+            yield "%s has the address %s; hosts of the stack reach each other by IPv4: set mlops_address to such an address" % (host, where)
         seen.setdefault(where, host)
         bind = str(look(host, "mlops_bind") or "")
         if bind and is_loopback(bind):
             yield "%s publishes its ports on %s, where no other host reaches them; set mlops_bind to an address of the host" % (host, bind)
-        elif bind and not is_address(where) and str(look(host, "mlops_firewall")).lower() not in ("false", "no", "off", "0"):
+        elif bind and not is_address(where) and not is_loopback(where) and str(look(host, "mlops_firewall")).lower() not in ("false", "no", "off", "0"):
             # Where nothing is set, mlops_bind is the name too, and that is told already.
             yield ("%s has the address %s, which is a name, and the firewall knows addresses; set mlops_address to the one that it calls the "
                    "others from" % (host, where))

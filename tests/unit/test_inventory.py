@@ -36,6 +36,7 @@ def look(groups, hostvars=None, **changes):
     (GOOD, {"a": {"mlops_address": "localhost"}}, "a has the address localhost"),
     (GOOD, {"b": {"mlops_bind": "127.0.0.1"}}, "b publishes its ports on 127.0.0.1, where no other host reaches them"),
     (GOOD, {"b": {"ansible_host": "b.example.org", "mlops_bind": "0.0.0.0"}}, "b has the address b.example.org, which is a name"),
+    (GOOD, {"b": {"mlops_address": "fd00::1"}}, "b has the address fd00::1; hosts of the stack reach each other by IPv4"),
     ({"infra": [], "monitoring": ["z"]}, {"z": {}}, None),
     ({}, {"z": {}}, "no host is in a group of the stack (infra, mlflow,"),
 ])

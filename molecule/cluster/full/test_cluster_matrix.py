@@ -4,6 +4,7 @@ import itertools
 import random
 import re
 import time
+from datetime import datetime
 
 import pytest
 import yaml
@@ -108,8 +109,9 @@ def test_fresh_data_and_a_late_database_in_the_unhelpful_order(tmp_path):
     first.write_text(yaml.safe_dump({"all": {"hosts": dict.fromkeys(unhelpful)}}))
     inside("mlops-control", f"cat > compose.override.yaml <<'E'\n{yaml.safe_dump(LATE)}E")
     play("site.yml", before=("--inventory", str(first)))
-    started = "docker compose logs --no-color --no-log-prefix --timestamps postgres-airflow"
-    assert "ready to accept connections" in inside("mlops-control", started)
+    born = datetime.fromisoformat(inside("mlops-control", "docker inspect --format '{{.State.StartedAt}}' mlops-postgres-airflow-1").strip())
+    first_words = inside("mlops-control", "docker compose logs --no-color --no-log-prefix --timestamps postgres-airflow").split()[0]
+    assert (datetime.fromisoformat(first_words) - born).total_seconds() >= 30
     inside("mlops-control", "rm compose.override.yaml")
     is_well(*WORKERS)
     play("playbooks/smoke.yml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import functools
 import os
@@ -145,8 +146,9 @@ def predicting(*addresses: str):
     over = threading.Event()
 
     def look() -> None:
-        while not over.wait(0.1):
-            moments.append({address for address in addresses if predicts(address)})
+        with concurrent.futures.ThreadPoolExecutor(len(addresses)) as pool:
+            while not over.wait(0.1):
+                moments.append({address for address, version in zip(addresses, pool.map(predicts, addresses), strict=True) if version})
 
     looking = threading.Thread(target=look)
     looking.start()
