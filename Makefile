@@ -79,7 +79,7 @@ test-full: test ## All tests and the long ones
 benchmark: test-setup ## wait_healthy against its peers, half an hour (ARGS=--quick: two minutes); results in .build/benchmarks/
 	$(RUN) tests/benchmarks/wait_healthy.py $(ARGS)
 
-benchmark-hosts: test-setup ## What more hosts cost: site.yml over 1, 3 and 10 of them, half an hour; results in .build/benchmarks/
+benchmark-hosts: test-setup ## What more hosts cost: site.yml over 1, 3 and 10 of them, a quarter of an hour; results in .build/benchmarks/
 	$(RUN) tests/benchmarks/hosts.py $(ARGS)
 
 build: setup ## Build the collection's tarball into .build/
