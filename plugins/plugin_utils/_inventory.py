@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE
 from ansible_collections.mlops.stack.plugins.plugin_utils._dotenv import nearest
 from ansible_collections.mlops.stack.plugins.plugin_utils._shapes import is_address, is_loopback
 from ansible_collections.mlops.stack.plugins.plugin_utils._targets import address_of
@@ -69,7 +70,7 @@ def address_problems(hosts: list[str], look: Look) -> Iterator[str]:
         bind = str(look(host, "mlops_bind") or "")
         if bind and is_loopback(bind):
             yield "%s publishes its ports on %s, where no other host reaches them; set mlops_bind to an address of the host" % (host, bind)
-        elif bind and not is_address(where) and not is_loopback(where) and str(look(host, "mlops_firewall")).lower() not in ("false", "no", "off", "0"):
+        elif bind and not is_address(where) and not is_loopback(where) and str(look(host, "mlops_firewall")).lower() not in BOOLEANS_FALSE:
             # Where nothing is set, mlops_bind is the name too, and that is told already.
             yield ("%s has the address %s, which is a name, and the firewall knows addresses; set mlops_address to the one that it calls the "
                    "others from" % (host, where))

@@ -1,6 +1,7 @@
 """What takes too long for every run. tests/integration/test_cluster_full.py runs it, on hosts that have just converged."""
 
 import itertools
+import json
 import random
 import re
 import time
@@ -8,21 +9,15 @@ from datetime import datetime
 
 import pytest
 import yaml
-from cluster import ADDRESSES, WORKERS, Airflow, boot, cut_power, has_state, inside, is_well, play, predicts, recap
+from cluster import ADDRESSES, WORKERS, Airflow, boot, cut_power, has_state, inside, is_well, play, predicts, recap, run_a_task_on_each_worker
 from conftest import eventually
-from test_cluster import closed_to_strangers
+from test_cluster import MODELS, closed_to_strangers
 from test_cluster_changes import kill_when
 from test_cluster_power import come_back
 
-MODELS = ADDRESSES["mlops-models"]
 KILLS = 20
 AWAY = 30  # seconds for which something is gone, long enough for all that needs it to notice
 LATE = {"services": {"postgres-airflow": {"entrypoint": ["sh", "-c", 'sleep 30; exec docker-entrypoint.sh "$$@"', "late"]}}}
-
-
-def runs_a_task_on_each_worker() -> None:
-    for run in [Airflow().trigger(f"canary_{worker}") for worker in WORKERS]:
-        eventually(lambda run=run: has_state(run, "success"), 120)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,7 +35,7 @@ def trained() -> dict[str, str]:
 def test_all_hosts_come_back_in_any_order(order):
     come_back(*order)
     closed_to_strangers()
-    runs_a_task_on_each_worker()
+    run_a_task_on_each_worker()
 
 
 @pytest.mark.parametrize("host", ADDRESSES)
@@ -49,7 +44,7 @@ def test_a_host_goes_and_comes_back(host):
     time.sleep(AWAY)
     boot(host)
     is_well(*WORKERS)
-    runs_a_task_on_each_worker()
+    run_a_task_on_each_worker()
 
 
 @pytest.mark.parametrize("service", ["postgres-airflow", "redis-airflow"])
@@ -58,7 +53,7 @@ def test_a_database_goes_and_comes_back(service):
     time.sleep(AWAY)
     inside("mlops-control", f"docker compose start {service}")
     is_well(*WORKERS)
-    runs_a_task_on_each_worker()
+    run_a_task_on_each_worker()
 
 
 def test_tls_comes_and_goes():
@@ -67,32 +62,31 @@ def test_tls_comes_and_goes():
         is_well(*WORKERS)
         asked = "docker compose exec -T postgres-airflow psql -U postgres -Atc \"SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) "
         assert inside("mlops-control", asked + "WHERE client_addr IS NOT NULL\"").split() == [tls[0]]
-        runs_a_task_on_each_worker()
+        run_a_task_on_each_worker()
 
 
 def test_a_killed_run_is_made_good_by_the_next(trained):
     """At twenty random moments, one in each twentieth of a run that replaces every service but the databases."""
     def rollout(number: int) -> tuple[str, ...]:
-        environment = {"MLOPS_TEST": str(number)}
-        return "--extra-vars", yaml.safe_dump({f"{role}_environment": environment for role in ("mlflow", "regmodel", "airflow")}, default_flow_style=True)
+        return "--extra-vars", json.dumps({f"{role}_environment": {"MLOPS_TEST": str(number)} for role in ("mlflow", "regmodel", "airflow")})
 
-    def has_begun(output: str, task: int) -> bool:
-        return len(re.findall("^TASK ", output, re.MULTILINE)) > task
+    def begun(output: str) -> int:
+        return len(re.findall("^TASK ", output, re.MULTILINE))
 
     seed = random.randrange(2**32)
     moment = random.Random(seed)
     print("seed", seed)
-    tasks = len(re.findall("^TASK ", play("site.yml", *rollout(-1)), re.MULTILINE))
+    tasks = begun(play("site.yml", *rollout(-1)))
     for number in range(KILLS):
         task = int((number + moment.random()) / KILLS * tasks)
         print(f"kill {number}: as task {task} of {tasks} begins", flush=True)
-        kill_when(lambda output, task=task: has_begun(output, task), *rollout(number))
+        kill_when(lambda output, task=task: begun(output) > task, *rollout(number))
         play("site.yml", *rollout(number))
         is_well(*WORKERS)
         has_state(trained["run"], "success")
         eventually(lambda: serves(trained["version"]), 60)
     assert sum(counts["changed"] for counts in recap(play("site.yml", *rollout(KILLS - 1))).values()) == 0
-    runs_a_task_on_each_worker()
+    run_a_task_on_each_worker()
 
 
 def serves(version: str) -> None:

@@ -104,6 +104,11 @@ def task_is(run: str, state: str) -> None:
     assert found == state, f"{run} is {found}"
 
 
+def run_a_task_on_each_worker() -> None:
+    for run in [Airflow().trigger(f"canary_{worker}", word="again") for worker in WORKERS]:
+        eventually(functools.partial(has_state, run, "success"), 120)
+
+
 def celery_workers() -> dict[str, list[str]]:
     """Queues that each worker consumes, as Flower is told by the workers now."""
     with network_of("mlops-control"):

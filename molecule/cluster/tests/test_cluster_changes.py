@@ -36,8 +36,8 @@ from cluster import (
     task_is,
 )
 from conftest import EPHEMERAL, eventually, network_of, secret
+from test_cluster import MODELS
 
-MODELS = ADDRESSES["mlops-models"]
 TOOLS = pathlib.Path(PROJECT) / "molecule/shared/host"
 
 

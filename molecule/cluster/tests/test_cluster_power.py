@@ -1,6 +1,6 @@
 """Power is cut on all hosts at once, and comes back in an unhelpful order: nobody runs Ansible."""
 
-from cluster import ADDRESSES, WORKERS, Airflow, boot, cut_power, has_state, inside, is_well, task_is
+from cluster import ADDRESSES, WORKERS, Airflow, boot, cut_power, has_state, inside, is_well, run_a_task_on_each_worker, task_is
 from conftest import eventually
 from test_cluster import closed_to_strangers
 
@@ -36,9 +36,7 @@ def test_strangers_stay_outside_after_the_power_cut():
 
 
 def test_a_new_task_runs_on_each_worker_after_the_power_cut():
-    runs = [Airflow().trigger(f"canary_{worker}", word="again") for worker in WORKERS]
-    for run in runs:
-        eventually(lambda run=run: has_state(run, "success"), 120)
+    run_a_task_on_each_worker()
 
 
 def test_no_service_met_an_uninitialized_database():
