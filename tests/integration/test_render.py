@@ -138,8 +138,8 @@ def test_three_hosts_meet_by_address_and_published_port(three):
     assert len(set(keys.values())) == 1
     assert (three / "h1/airflow/secrets/airflow_admin_password").read_text() != "admin"
     assert not (three / "h3/airflow/secrets/airflow_admin_password").exists()
-    worker = next(check for check in json.loads((three / "h3/airflow/checks.json").read_text()) if check["name"] == "airflow-worker")
-    assert worker["url"].startswith("http://10.0.0.1:5555/")
+    checks = [check for check in json.loads((three / "h3/airflow/checks.json").read_text()) if check["name"].startswith("airflow-worker")]
+    assert [check["url"] for check in checks] == [f"http://10.0.0.1:5555/api/workers?{asked}" for asked in ("status=1", "refresh=1")]
 
 
 def test_a_remote_workers_log_name_and_queue_are_its_own(three):

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 import redis
 import requests
-from conftest import EPHEMERAL, eventually, secret
+from conftest import EPHEMERAL, eventually, play, secret
 
 API = "http://127.0.0.1:8081/flow"
 FLOWER = "http://127.0.0.1:5555"
@@ -77,6 +77,17 @@ def test_flower_sees_the_worker_and_asks_for_a_login(on_host):
     # What monitoring asks is open: no task's arguments are told there.
     assert requests.get(f"{FLOWER}/healthcheck", timeout=30).text == "OK"
     assert "flower_worker_online" in requests.get(f"{FLOWER}/metrics", timeout=30).text
+
+
+def test_a_worker_that_was_just_started_counts_as_ready_once_it_is_heard(compose, host, on_host):
+    """Flower goes on telling the queues of a worker that is away."""
+    login = ("admin", secret("airflow_flower_password"))
+    compose("restart airflow-worker")
+    told = requests.get(f"{FLOWER}/api/workers?refresh=1", auth=login, timeout=30).json()
+    assert [queue["name"] for queue in told["celery@airflow-worker"]["active_queues"]] == ["default"]
+    assert host.run("docker exec mlops-airflow-worker-1 test -e /run/airflow/worker-heartbeat").rc == 1
+    play("healthy.yml")
+    host.check_output("docker exec mlops-airflow-worker-1 test -e /run/airflow/worker-heartbeat")
 
 
 def test_restart_in_any_order_converges_without_an_uninitialized_database(on_host, compose):

@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+import os
+import pathlib
+import shutil
 
 import pytest
 import requests
-from conftest import EPHEMERAL, play
+from conftest import EPHEMERAL, eventually, play
 from test_airflow import API, Session, run_to_its_end
 
+DAGS = pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "dags"
 HUSH = "hush-045"  # begins every secret here
 KEY = {"type": "service_account", "project_id": "my-project", "client_email": "a@my-project.iam.gserviceaccount.com",
        "private_key": f"-----BEGIN PRIVATE KEY-----\n{HUSH}9\n-----END PRIVATE KEY-----\n"}
@@ -15,6 +19,10 @@ KEY = {"type": "service_account", "project_id": "my-project", "client_email": "a
 
 def names(airflow: Session, kind: str, name: str) -> set[str]:
     return {entry[name] for entry in airflow.json("GET", kind)[kind]}
+
+
+def has_dags(*wanted: str) -> None:
+    assert names(Session(), "dags", "dag_id") == {*wanted}
 
 
 @pytest.fixture
@@ -46,8 +54,12 @@ def test_a_second_run_changes_and_removes_what_is_its_own(airflow, host, tmp_pat
     # Changed by hand, though the data holds it.
     airflow.json("PATCH", "pools/team_pool", name="team_pool", slots=9, include_deferred=False)
     (EPHEMERAL / "secrets/gcp.json").write_text(json.dumps(KEY))
+    (tmp_path / "dags").mkdir()
+    shutil.copy(DAGS / "greet.py", tmp_path / "dags")
+    (tmp_path / "dags/later.py").write_text((DAGS / "greet.py").read_text().replace("greet", "later"))
     given = tmp_path / "given.json"
     given.write_text(json.dumps({
+        "airflow_dags_dir": str(tmp_path / "dags"),
         "airflow_connections": {"team_db": {"uri": f"mysql://other:{HUSH}4@db2.internal:3307/x"}},
         "airflow_variables": {"team_secret": f"{HUSH}3"},
         "airflow_pools": {"team_pool": {"slots": 3, "description": "The team's"}, "default_pool": {"slots": 64}}}))
@@ -64,6 +76,8 @@ def test_a_second_run_changes_and_removes_what_is_its_own(airflow, host, tmp_pat
             "default_pool": 64, "team_pool": 3, "by_hand": 2}
         for shown in ("docker inspect $(docker ps --all --quiet)", "ps -ef", "cd /opt/mlops && docker compose logs --no-color"):
             assert HUSH not in host.check_output(shown), shown
+        # Airflow's own default lets a new file wait for five minutes.
+        eventually(lambda: has_dags("greet", "later", "train_regmodel"), 90)
     finally:
         (EPHEMERAL / "secrets/gcp.json").unlink()
     play()
