@@ -37,10 +37,10 @@ def port_problem(wanted, ours):
     return None
 
 
-def is_address(text):
-    """Whether a text is an IPv4 or IPv6 address."""
+def is_address(value):
+    """Whether a value, as text, is an IPv4 or IPv6 address, without brackets."""
     try:
-        ipaddress.ip_address(text)
+        ipaddress.ip_address(str(value))
     except ValueError:
         return False
     return True

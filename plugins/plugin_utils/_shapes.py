@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from ansible_collections.mlops.stack.plugins.module_utils._host_checks import is_address
+
 # The Engine's least (docs.docker.com, "Resource constraints": 6m).
 LEAST_MEMORY = 6 * 2**20
 UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
@@ -26,15 +28,6 @@ def is_memory(value: Any) -> bool:
     """As Compose reads a size (github.com/docker/go-units, RAMInBytes)."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtp]?)(?:i?b)?", str(value), re.IGNORECASE)
     return found is not None and float(found[1]) * UNITS[found[2].lower()] >= LEAST_MEMORY
-
-
-def is_address(value: Any) -> bool:
-    """IPv4 or IPv6, without a zone or brackets."""
-    try:
-        ipaddress.ip_address(str(value))
-    except ValueError:
-        return False
-    return True
 
 
 def is_network(value: Any) -> bool:
