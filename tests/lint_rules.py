@@ -53,7 +53,8 @@ def tasks_in(entries: Any) -> Iterator[dict[str, Any]]:
                 yield from tasks_in(entry.get(key))
 
 
-def fixed_waits(paths: list[pathlib.Path]) -> Iterator[str]:
+def bad_tasks(paths: list[pathlib.Path]) -> Iterator[str]:
+    """Tasks that wait by the clock, or that the inventory can make root against their word."""
     for path in paths:
         inside = path.relative_to(ROOT).parts
         if path.suffix not in (".yml", ".yaml") or not (inside[0] == "playbooks" or (inside[0] == "roles" and inside[2] in ("tasks", "handlers"))):
@@ -62,6 +63,8 @@ def fixed_waits(paths: list[pathlib.Path]) -> Iterator[str]:
             names = {key.rpartition(".")[2] for key in task}
             for word in sorted((names & MODULES) | (TASK_KEYWORDS & task.keys())):
                 yield f"{path.relative_to(ROOT)}: task {task.get('name')!r} uses {word}; wait with mlops.stack.wait_healthy"
+            if task.get("become") is False:
+                yield f"{path.relative_to(ROOT)}: task {task.get('name')!r} has become: false, which ansible_become beats; set that in its vars"
         if re.search(r"\bsleep\b", re.sub(r"#.*", "", path.read_text())):
             yield f"{path.relative_to(ROOT)}: sleep; wait with mlops.stack.wait_healthy"
 
@@ -125,7 +128,7 @@ def text_rules(paths: list[pathlib.Path]) -> Iterator[str]:
 
 def main() -> int:
     paths = files()
-    found = [*fixed_waits(paths), *role_rules(), *scenario_rules(), *text_rules(paths)]
+    found = [*bad_tasks(paths), *role_rules(), *scenario_rules(), *text_rules(paths)]
     print("\n".join(found) or "lint_rules: nothing found")
     return 1 if found else 0
 

@@ -27,6 +27,8 @@ from ansible_collections.mlops.stack.plugins.plugin_utils._variables import vari
 # Products of which one version (for PostgreSQL, a major) cannot read the data of another (postgresql.org, "Upgrading a Cluster").
 UNREADABLE = ("postgres",)
 ON_HOST = ("project", "state_path", "ports", "reach", "bind", "address", "min_free_mib", "min_memory_mib", "min_engine", "min_compose", "distributions")
+# Products that keep data on the host that has them, and nowhere else.
+KEPT = ("mlflow", "postgres")
 # Seconds that clocks may differ. Airflow's tokens for reading a task's log live 30 s.
 MOST_SKEW = 30
 
@@ -79,7 +81,7 @@ def digests(secrets, salt):
 
 
 def data_problems(remembered, wanted_secrets, wanted_versions, allow_migration):
-    """Secrets and versions that do not fit the data on the host."""
+    """Secrets and versions that do not fit the data on the host, and data of what is to leave it."""
     had = remembered.get("secrets", {})
     changed = [name for name, digest in digests(wanted_secrets, remembered.get("salt", "")).items() if name in had and had[name] != digest]
     if changed:
@@ -95,6 +97,10 @@ def data_problems(remembered, wanted_secrets, wanted_versions, allow_migration):
         elif not allow_migration:
             yield ("%s %s holds data here and %s is wanted: that migrates its schema, and there is no way back; back up the databases "
                    "and run again with -e mlops_allow_migration=true, or keep %s" % (name, have, version, have))
+    for name in [] if allow_migration else sorted(set(KEPT).intersection(remembered.get("versions", {})).difference(wanted_versions)):
+        yield ("%s %s holds data here and is not to run here any more, so elsewhere it would begin without: put the host back into its group; "
+               "or move the data and run again with -e mlops_allow_migration=true, which leaves what is here in its volumes"
+               % (name, remembered["versions"][name]))
 
 
 def plain(value):
@@ -127,7 +133,7 @@ class ActionModule(ActionBase):
         result["state"] = {
             "salt": salt,
             "secrets": {**base.get("secrets", {}), **digests(secrets, salt)},
-            "versions": {**base.get("versions", {}), **versions},
+            "versions": {**{name: version for name, version in base.get("versions", {}).items() if name not in KEPT}, **versions},
         }
         return result
 

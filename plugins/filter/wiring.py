@@ -115,19 +115,23 @@ def problems(hosts, hostvars, results, essential=()):
     """All problems that the registered variables named results hold on the hosts, as lines "- host: problem".
 
     Those of the controller stand first, and each is told once with all hosts that have it. A host that did not answer is a
-    problem where it is one of the essential, or where none of the hosts answers.
+    problem where it is one of the essential, or where none of the hosts answers; so is one outside of the run (--limit) that others cannot
+    reach.
     """
     found = [(host, hostvars[host].get(result) or {}) for host in hosts for result in results]
     shared = {"- controller: %s" % problem: None for _host, what in found for problem in what.get("controller_problems", [])}
     silent = {host: what["no_answer"] for host, what in found if what.get("no_answer")}
     told = silent if len(silent) == len(hosts) else {host: why for host, why in silent.items() if host in essential}
     settled = {host for host, what in found if what.get("settled")}
+    outside = set(essential).difference(hosts)
     same: dict[str, list[str]] = {}
     for host, what in found:
         # What is on a host that did not answer needs no second word. The firewall of one that was set up before a new one came lets that
         # in when the run gets there.
-        unreached = [row["problem"] for row in what.get("unreached", [])
-                     if row["peer"] not in silent and not (row["dropped"] and row["peer"] in settled and host not in settled)]
+        unreached = [row["problem"] + ("; a run without --limit lets a new host in" if row["dropped"] and row["peer"] in outside else "")
+                     for row in what.get("unreached", []) if not row["peer"] or row["peer"] in outside or (
+                         row["peer"] in hosts and row["peer"] not in silent
+                         and not (row["dropped"] and row["peer"] in settled and host not in settled))]
         for problem in [*what.get("problems", []), *unreached]:
             same.setdefault(problem, []).append(host)
     return (list(shared)

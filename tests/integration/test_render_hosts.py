@@ -1,9 +1,10 @@
-"""What changes for three hosts when a variable says so: TLS between them, and the ports of logs."""
+"""What changes when a variable says so: TLS between hosts, the ports of logs, external servers, and one host that others reach."""
 
 import ipaddress
+import json
 
 from cryptography import x509
-from test_render import THREE, env, render, services
+from test_render import ONE, THREE, env, render, services
 
 
 def test_with_tls_every_client_verifies_the_servers_certificate(tmp_path):
@@ -34,3 +35,29 @@ def test_a_moved_log_port_moves_the_url_too(tmp_path):
     for host in ("h1", "h3"):
         assert env(tmp_path, host + "/airflow/airflow.env")["AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT"] == "18793"
     assert "18793" in (tmp_path / "h3/firewall/rules/mlops.nft").read_text()
+
+
+def test_an_external_servers_authority_is_delivered_where_only_that_one_has_tls(tmp_path):
+    (tmp_path / "ca.pem").write_text("the authority\n")
+    inventory = {**THREE, "vars": {**THREE["vars"], "airflow_db_host": "db.internal", "airflow_db_tls": True, "mlops_tls_ca_file": str(tmp_path / "ca.pem")}}
+    assert render(tmp_path, inventory).returncode == 0
+    assert [(tmp_path / host / "airflow/tls/ca.crt").read_text() for host in ("h1", "h2", "h3")] == ["the authority"] * 3
+    assert "@db.internal:15432/airflow?sslmode=verify-full&sslrootcert=" in (tmp_path / "h3/airflow/secrets/airflow_sql_alchemy_conn").read_text()
+    assert not (tmp_path / "h1/infra/tls").exists() and not (tmp_path / "h2/mlflow/tls").exists()
+
+
+def test_workers_ask_flower_with_the_login_that_its_host_has(tmp_path):
+    flower = {"hosts": {"h1": {}}, "vars": {"airflow_flower_username": "anna", "airflow_flower_password": "own-hush"}}
+    assert render(tmp_path, {**THREE, "children": {**THREE["children"], "airflow": flower}}).returncode == 0
+    assert (tmp_path / "h1/airflow/secrets/airflow_flower_basic_auth").read_text() == "anna:own-hush"
+    for host in ("h2", "h3"):
+        checks = [check for check in json.loads((tmp_path / host / "airflow/checks.json").read_text()) if ":5555/" in check["url"]]
+        assert {check["username"] for check in checks} == {"anna"}
+        assert (tmp_path / host / "airflow/secrets/airflow_flower_password").read_text() == "own-hush"
+
+
+def test_one_host_that_others_reach_is_closed_by_the_firewall(tmp_path):
+    """Its name in the inventory is none that an address need belong to."""
+    assert render(tmp_path, ONE, "-e", "mlops_bind=10.0.0.9").returncode == 0
+    rules = (tmp_path / "one/firewall/rules/mlops.nft").read_text()
+    assert "ip daddr 10.0.0.9" in rules and "one" not in rules

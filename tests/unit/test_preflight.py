@@ -108,6 +108,16 @@ def test_another_postgresql_major_is_refused_whatever_is_allowed():
     assert len(found) == 1 and "postgres 17 holds data here and 18 is wanted, which cannot read it" in found[0]
 
 
+@pytest.mark.parametrize("had, wanted, allow, named", [
+    ("postgres", {}, False, True), ("mlflow", {"airflow": "3.3.2"}, False, True), ("mlflow", {"mlflow": "1"}, False, False),
+    ("postgres", {}, True, False),
+    # Its data is in PostgreSQL.
+    ("airflow", {}, False, False)])
+def test_data_that_a_part_would_leave_behind_is_told(had, wanted, allow, named):
+    found = list(controller.data_problems(remembered({}, {had: "1"}), {}, wanted, allow))
+    assert [problem.split(" so ")[0] for problem in found] == ([f"{had} 1 holds data here and is not to run here any more,"] if named else [])
+
+
 def test_memory_is_what_the_kernel_says():
     assert host.memory_mib("MemTotal:        4023216 kB\nHugePages_Total:       0\nMemFree: 1 kB\n") == 3928
     assert host.memory_problem(3928, 3328) is None

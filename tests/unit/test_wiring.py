@@ -68,19 +68,25 @@ def test_problems_of_all_hosts_are_one_list_and_each_stands_once():
 def test_a_host_that_does_not_answer_is_a_problem_where_the_others_need_it():
     unreached = [{"peer": "b", "problem": "b's part", "dropped": True}, {"peer": "d", "problem": "d's part", "dropped": True}]
     hostvars = {"a": {"found": {"unreached": unreached}}, "b": {"found": {"no_answer": "why"}}}
-    # Which of its parts others miss needs no second word; a host outside of the run is another matter.
-    assert wiring.problems(["a", "b"], hostvars, ["found"]) == ["- a: d's part"]
-    assert [line.split(";")[0] for line in wiring.problems(["a", "b"], hostvars, ["found"], ["b"])] == ["- b: does not answer (why)", "- a: d's part"]
+    # Which of its parts others miss needs no second word; nor does a host outside of the run that they can do without.
+    assert wiring.problems(["a", "b"], hostvars, ["found"]) == []
+    assert wiring.problems(["a", "b"], hostvars, ["found"], ["d"]) == ["- a: d's part; a run without --limit lets a new host in"]
+    assert [line.split(";")[0] for line in wiring.problems(["a", "b"], hostvars, ["found"], ["b"])] == ["- b: does not answer (why)"]
     assert [line.split(";")[0] for line in wiring.problems(["b"], hostvars, ["found"])] == ["- b: does not answer (why)"]
 
 
 @pytest.mark.parametrize("new, old, dropped, told", [
     ({"settled": False}, {"settled": True}, True, False), ({"settled": False}, {"settled": True}, False, True),
     ({"settled": True}, {"settled": True}, True, True),
-    ({"settled": False}, {"settled": False}, True, True), ({"settled": False}, None, True, True)])
+    ({"settled": False}, {"settled": False}, True, True)])
 def test_a_host_that_is_new_is_let_in_by_the_run(new, old, dropped, told):
-    hostvars = {"new": {"found": {**new, "unreached": [{"peer": "old", "problem": "x", "dropped": dropped}]}}, "old": {"found": old or {}}}
-    assert wiring.problems(["new", "old"] if old else ["new"], hostvars, ["found"]) == (["- new: x"] if told else [])
+    hostvars = {"new": {"found": {**new, "unreached": [{"peer": "old", "problem": "x", "dropped": dropped}]}}, "old": {"found": old}}
+    assert wiring.problems(["new", "old"], hostvars, ["found"]) == (["- new: x"] if told else [])
+
+
+def test_what_is_nobodys_part_must_be_reached():
+    hostvars = {"a": {"found": {"unreached": [{"peer": "", "problem": "x", "dropped": True}]}}}
+    assert wiring.problems(["a"], hostvars, ["found"]) == ["- a: x"]
 
 
 def test_targets_are_the_parts_of_every_host():

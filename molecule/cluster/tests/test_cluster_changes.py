@@ -126,6 +126,10 @@ def test_a_host_that_does_not_answer_is_left_out_and_named_unless_the_others_nee
     counts = recap(output)
     assert counts["mlops-worker-1"]["failed"] == 1
     assert all(counts[host]["failed"] == counts[host]["unreachable"] == 0 for host in ("mlops-control", "mlops-models", SPARE))
+    # Prometheus, on a host of the run, asks the one that is left out.
+    play("site.yml", *WITH_SPARE, "--limit", "mlops-models")
+    assert "mlops-worker-1 does not answer" in play("playbooks/remove-host.yml", *WITH_SPARE, "--extra-vars", "host=mlops-worker-1")
+    eventually(lambda: worker_names("mlops-models", SPARE), 60, NOT_YET)
     cut_power("mlops-control")
     output = play("site.yml", *WITH_SPARE, succeeds=False)
     assert "nothing was changed" in output and "mlops-control: does not answer" in output

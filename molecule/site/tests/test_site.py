@@ -31,6 +31,10 @@ def test_check_mode_sees_nothing_to_do(host):
     assert "changed=0" in recap
 
 
+def test_check_mode_shows_a_service_that_is_new(host):
+    assert "failed=0" in play("converge.yml", "--check", "--extra-vars", "mlops_firewall=true").partition("PLAY RECAP")[2]
+
+
 def test_smoke(host):
     assert "The platform works" in play(str(PLAYBOOKS / "smoke.yml"))
 
