@@ -13,6 +13,16 @@ import time
 DEADLINE = 300  # seconds
 
 
+def kill(run: subprocess.Popen) -> None:
+    """Kills a playbook run with its workers, which lead sessions of their own and would go on with their task."""
+    run.send_signal(signal.SIGSTOP)  # or it would start more of them meanwhile
+    workers = subprocess.run(["pgrep", "--parent", str(run.pid)], capture_output=True, text=True, check=False).stdout.split()
+    run.kill()
+    for worker in workers:
+        os.kill(int(worker), signal.SIGKILL)
+    run.wait()
+
+
 def main(host: str, inventory: str, playbook: str, condition: str) -> None:
     def wait_until_it_holds(why_not) -> None:
         started = time.monotonic()
@@ -20,15 +30,13 @@ def main(host: str, inventory: str, playbook: str, condition: str) -> None:
             if time.monotonic() - started > DEADLINE or why_not():
                 sys.exit(f"`{condition}` does not hold {why_not() or f'after {DEADLINE} s'}")
 
-    # A session of its own: SIGKILL reaches the workers too.
-    run = subprocess.Popen(["ansible-playbook", "--inventory", inventory, "--limit", host, playbook], start_new_session=True)
+    run = subprocess.Popen(["ansible-playbook", "--inventory", inventory, "--limit", host, playbook])
     try:
         wait_until_it_holds(lambda: run.poll() is not None and f"and the run has ended with {run.returncode}")
         subprocess.run(["docker", "kill", host], check=True)
     finally:
         if run.poll() is None:
-            os.killpg(run.pid, signal.SIGKILL)
-            run.wait()
+            kill(run)
     subprocess.run(["docker", "start", host], check=True)
     wait_until_it_holds(lambda: None)
 

@@ -104,7 +104,7 @@ def test_fresh_data_and_a_late_database_in_the_unhelpful_order(tmp_path):
     inside("mlops-control", f"cat > compose.override.yaml <<'E'\n{yaml.safe_dump(LATE)}E")
     play("site.yml", before=("--inventory", str(first)))
     born = datetime.fromisoformat(inside("mlops-control", "docker inspect --format '{{.State.StartedAt}}' mlops-postgres-airflow-1").strip())
-    first_words = inside("mlops-control", "docker compose logs --no-color --no-log-prefix --timestamps postgres-airflow").split()[0]
+    first_words = inside("mlops-control", "docker logs --timestamps mlops-postgres-airflow-1 2>&1").split()[0]
     assert (datetime.fromisoformat(first_words) - born).total_seconds() >= 30
     inside("mlops-control", "rm compose.override.yaml")
     is_well(*WORKERS)

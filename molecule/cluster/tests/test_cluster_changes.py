@@ -1,8 +1,6 @@
 """Hosts are added and removed, one at a time is worked on, one does not answer, and a run is killed."""
 
-import os
 import pathlib
-import signal
 import subprocess
 import tempfile
 import time
@@ -36,6 +34,7 @@ from cluster import (
     task_is,
 )
 from conftest import EPHEMERAL, eventually, network_of, secret
+from shared import cut_off
 from test_cluster import MODELS
 
 TOOLS = pathlib.Path(PROJECT) / "molecule/shared/host"
@@ -57,14 +56,13 @@ def are_watched(*hosts: str) -> None:
 def kill_when(condition: Callable[[str], bool], *arguments: str) -> None:
     """Kills a run of site.yml, with all of its processes, as soon as its output is as told."""
     with tempfile.NamedTemporaryFile("w+") as output:
-        run = subprocess.Popen(command("site.yml", *arguments), cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output, start_new_session=True)
+        run = subprocess.Popen(command("site.yml", *arguments), cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output)
         try:
             while not condition(text := pathlib.Path(output.name).read_text()):
                 assert run.poll() is None, f"the run has ended before its moment:\n{text[-4000:]}"
                 time.sleep(0.05)
         finally:
-            os.killpg(run.pid, signal.SIGKILL)
-            run.wait()
+            cut_off.kill(run)
 
 
 @pytest.fixture(scope="module", autouse=True)
