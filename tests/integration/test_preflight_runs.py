@@ -191,6 +191,7 @@ def test_files_that_cannot_be_read_and_parts_without_what_they_need(stack):
         "group airflow has one and group mlflow has no host, so there is no MLflow for Airflow's tasks",
         "group airflow_worker has two and group infra has no host, so there is no database for the workers",
         "group airflow_worker has two and group infra has no host, so there is no broker for the workers",
+        "group airflow_worker has two and group mlflow has no host, so there is no MLflow for Airflow's tasks",
         "group regmodel has one and group mlflow has no host, so there is no model registry for RegModel",
         "group monitoring holds one, two; its parts run once", "two has the address localhost, where every other host finds itself",
         "controller: variable mlflow_db_user has not the right shape; wanted is a PostgreSQL role",
