@@ -116,7 +116,7 @@ options:
     type: dict
     default: {}
   versions: {description: "Versions that own a schema, by name.", type: dict, default: {}}
-  allow_migration: {description: Accept versions that differ from those of the data, and data that is left behind., type: bool, default: false}
+  allow_migration: {description: Accept versions that differ from those of the data and data that is left behind., type: bool, default: false}
 """
 
 EXAMPLES = r"""
