@@ -146,16 +146,10 @@ def test_a_removed_worker_ends_its_task_and_is_forgotten():
     play("site.yml")
     eventually(lambda: are_watched(*ADDRESSES), 60, NOT_YET)
     assert not reaches(SPARE, "10.77.0.11", 5432)
-    # Airflow looks for DAGs that are gone once a minute.
-    eventually(lambda: no_dag(f"canary_{SPARE}"), 240)
 
 
 def worker_names(*wanted: str) -> None:
     assert celery_workers() == consumed(*wanted)
-
-
-def no_dag(name: str) -> None:
-    assert name not in {dag["dag_id"] for dag in Airflow().json("GET", "dags")["dags"]}
 
 
 def test_a_host_with_data_is_not_removed():

@@ -42,3 +42,10 @@ def test_a_new_task_runs_on_each_worker_after_the_power_cut():
 def test_no_service_met_an_uninitialized_database():
     for host in ADDRESSES:
         assert "You need to initialize the database" not in inside(host, "docker compose logs --no-color")
+
+
+def test_the_dag_of_a_worker_that_was_removed_before_is_gone():
+    def only_these() -> None:
+        assert {dag["dag_id"] for dag in Airflow().json("GET", "dags")["dags"]} == {"train_regmodel", *(f"canary_{name}" for name in WORKERS)}
+    # Airflow looks for DAGs that their file does not make any more once a minute.
+    eventually(only_these, 240)
