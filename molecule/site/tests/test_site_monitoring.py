@@ -139,7 +139,7 @@ def test_stopped_worker_and_waiting_tasks_are_told(on_host, compose, discord):
         eventually(lambda: value('redis_key_size{key="default"} > 0'), 90)
         with alert(discord, "AirflowQueueOld") as fires:
             compose("exec -T postgres-airflow psql -U postgres -d airflow -c "
-                    "\"UPDATE task_instance SET queued_dttm = queued_dttm - interval '1 hour' WHERE state = 'queued'\"")
+                    "\"UPDATE task_instance SET queued_dttm = queued_dttm - interval '6 minutes' WHERE state = 'queued'\"")
             fires()
             compose("start airflow-worker")
 
