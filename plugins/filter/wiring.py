@@ -124,14 +124,19 @@ def problems(hosts, hostvars, results, essential=()):
     told = silent if len(silent) == len(hosts) else {host: why for host, why in silent.items() if host in essential}
     settled = {host for host, what in found if what.get("settled")}
     outside = set(essential).difference(hosts)
-    same: dict[str, list[str]] = {}
-    for host, what in found:
+
+    def counts(host, peer, dropped):
+        """Whether it matters to the run that the host cannot reach a place on the peer, or on no host of the inventory."""
+        if peer not in hosts:
+            return not peer or peer in outside
         # What is on a host that did not answer needs no second word. The firewall of one that was set up before a new one came lets that
         # in when the run gets there.
+        return peer not in silent and not (dropped and peer in settled and host not in settled)
+
+    same: dict[str, list[str]] = {}
+    for host, what in found:
         unreached = [row["problem"] + ("; a run without --limit lets a new host in" if row["dropped"] and row["peer"] in outside else "")
-                     for row in what.get("unreached", []) if not row["peer"] or row["peer"] in outside or (
-                         row["peer"] in hosts and row["peer"] not in silent
-                         and not (row["dropped"] and row["peer"] in settled and host not in settled))]
+                     for row in what.get("unreached", []) if counts(host, row["peer"], row["dropped"])]
         for problem in [*what.get("problems", []), *unreached]:
             same.setdefault(problem, []).append(host)
     return (list(shared)

@@ -68,6 +68,10 @@ def env(path, name):
     return from_dotenv((path / name).read_text())
 
 
+def worker_checks(path, host):
+    return [check for check in json.loads((path / host / "airflow/checks.json").read_text()) if check["name"].startswith("airflow-worker")]
+
+
 def test_compose_takes_each_project(rendered):
     for project in rendered.glob("*/compose.yaml"):
         subprocess.run(["docker", "compose", "--project-directory", project.parent, "config", "--quiet"], check=True)
@@ -138,8 +142,7 @@ def test_three_hosts_meet_by_address_and_published_port(three):
     assert len(set(keys.values())) == 1
     assert (three / "h1/airflow/secrets/airflow_admin_password").read_text() != "admin"
     assert not (three / "h3/airflow/secrets/airflow_admin_password").exists()
-    checks = [check for check in json.loads((three / "h3/airflow/checks.json").read_text()) if check["name"].startswith("airflow-worker")]
-    assert [check["url"] for check in checks] == [f"http://10.0.0.1:5555/api/workers?{asked}" for asked in ("status=1", "refresh=1")]
+    assert [check["url"] for check in worker_checks(three, "h3")] == [f"http://10.0.0.1:5555/api/workers?{asked}" for asked in ("status=1", "refresh=1")]
 
 
 def test_a_remote_workers_log_name_and_queue_are_its_own(three):

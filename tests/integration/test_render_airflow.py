@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import yaml
-from test_render import ONE, ROOT, THREE, env, render, rendered_once, services
+from test_render import ONE, ROOT, THREE, env, render, rendered_once, services, worker_checks
 
 HUSH = "hush-0451"
 KEY = {"type": "service_account", "project_id": "my-project", "private_key": HUSH, "client_email": "a@b"}
@@ -100,7 +100,7 @@ def test_flower_asks_for_a_login_off_loopback_only(tmp_path_factory):
     readers = {name for name, service in services(three, "h1").items() if "airflow_flower_basic_auth" in service.get("secrets", [])}
     assert readers == {"flower"}
     for host in ("h2", "h3"):
-        checks = [check for check in json.loads((three / host / "airflow/checks.json").read_text()) if ":5555/" in check["url"]]
+        checks = worker_checks(three, host)
         assert [check["username"] for check in checks] == ["admin"] * 2
         assert {check["password_file"] for check in checks} == {str(three / host / "airflow/secrets/airflow_flower_password")}
         assert (three / host / "airflow/secrets/airflow_flower_password").read_text() == password

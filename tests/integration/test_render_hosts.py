@@ -1,10 +1,9 @@
 """What changes when a variable says so: TLS between hosts, the ports of logs, external servers, and one host that others reach."""
 
 import ipaddress
-import json
 
 from cryptography import x509
-from test_render import ONE, THREE, env, render, services
+from test_render import ONE, THREE, env, render, services, worker_checks
 
 
 def test_with_tls_every_client_verifies_the_servers_certificate(tmp_path):
@@ -51,8 +50,7 @@ def test_workers_ask_flower_with_the_login_that_its_host_has(tmp_path):
     assert render(tmp_path, {**THREE, "children": {**THREE["children"], "airflow": flower}}).returncode == 0
     assert (tmp_path / "h1/airflow/secrets/airflow_flower_basic_auth").read_text() == "anna:own-hush"
     for host in ("h2", "h3"):
-        checks = [check for check in json.loads((tmp_path / host / "airflow/checks.json").read_text()) if ":5555/" in check["url"]]
-        assert {check["username"] for check in checks} == {"anna"}
+        assert [check["username"] for check in worker_checks(tmp_path, host)] == ["anna"] * 2
         assert (tmp_path / host / "airflow/secrets/airflow_flower_password").read_text() == "own-hush"
 
 
