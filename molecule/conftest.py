@@ -40,7 +40,7 @@ def play(playbook: str = "converge.yml", *args: str) -> str:
         cwd=os.environ["MOLECULE_SCENARIO_DIRECTORY"], stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False,
     )
     assert run.returncode == 0, f"{playbook} exited {run.returncode}:\n{run.stdout[-8000:]}\n{run.stderr[-2000:]}"
-    return run.stdout
+    return run.stdout + run.stderr
 
 
 def asked(path, auth=None, **parameters):

@@ -18,6 +18,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.mlops.stack.plugins.modules.preflight import ARGUMENTS
 from ansible_collections.mlops.stack.plugins.plugin_utils._airflow_given import airflow_problems, login_problems
+from ansible_collections.mlops.stack.plugins.plugin_utils._dag_files import dag_warnings
 from ansible_collections.mlops.stack.plugins.plugin_utils._given_files import given_file_problems
 from ansible_collections.mlops.stack.plugins.plugin_utils._inventory import inventory_problems
 from ansible_collections.mlops.stack.plugins.plugin_utils._shapes import is_port
@@ -184,6 +185,7 @@ class ActionModule(ActionBase):
         problems += login_problems(args.get("logins") or [], args.get("bind") or "")
         shared += airflow_problems(args.get("airflow") or {})
         shared += file_problems(args.get("files") or [])
+        self._warn(dag_warnings(**args["dags"]) if args.get("dags") else [])
         if args.get("given_files"):
             found, warnings = given_file_problems(
                 {"given": {}, "taken": {}, **{name: args[name] for name in ("given", "taken", "given_secrets") if name in args},

@@ -88,6 +88,10 @@ options:
     description: Variables of the role airflow whose shape is looked at, by name, as far as they are set. Used on the controller.
     type: dict
     default: {}
+  dags:
+    description: The team's DAGs as C(directory) on the controller, of which ruff names what Airflow 3 cannot load; with C(every) also what it will drop.
+    type: dict
+    default: {}
   logins:
     description: Logins that others reach, as C(name), C(user) and C(password); refused where everybody knows it. Used on the controller.
     type: list
@@ -210,6 +214,7 @@ ARGUMENTS = {
     "parts": {"type": "dict", "default": {}},
     "files": {"type": "list", "elements": "dict", "default": []},
     "airflow": {"type": "dict", "default": {}, "no_log": True},
+    "dags": {"type": "dict", "default": {}},
     "logins": {"type": "list", "elements": "dict", "default": [], "no_log": True},
     "given_files": {"type": "dict", "default": {}, "no_log": True},
     "given": {"type": "dict", "default": {}, "no_log": True},

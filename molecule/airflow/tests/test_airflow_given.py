@@ -21,6 +21,12 @@ def names(airflow: Session, kind: str, name: str) -> set[str]:
     return {entry[name] for entry in airflow.json("GET", kind)[kind]}
 
 
+def not_loaded(said: str) -> list[str]:
+    """The warnings of a run, each from the name of the file on; Ansible breaks lines between words."""
+    told = " ".join(said.split()).split("[WARNING]: Airflow cannot load ")[1:]
+    return sorted(line.partition("[WARNING]")[0] for line in told)
+
+
 def has_dags(*wanted: str) -> None:
     assert names(Session(), "dags", "dag_id") == {*wanted}
 
@@ -57,6 +63,9 @@ def test_a_second_run_changes_and_removes_what_is_its_own(airflow, host, tmp_pat
     (tmp_path / "dags").mkdir()
     shutil.copy(DAGS / "greet.py", tmp_path / "dags")
     (tmp_path / "dags/later.py").write_text((DAGS / "greet.py").read_text().replace("greet", "later"))
+    shutil.copytree(DAGS.parent / "airflow2", tmp_path / "dags/airflow2")
+    (tmp_path / "dags/unclosed.py").write_text("from airflow.sdk import dag\n\n\n@dag(\ndef unclosed():\n    pass\n")
+    (tmp_path / "dags/leaves.py").write_text("import os\n\nfrom airflow.sdk import dag  # noqa: F401\n\nos._exit(3)\n")
     given = tmp_path / "given.json"
     given.write_text(json.dumps({
         "airflow_dags_dir": str(tmp_path / "dags"),
@@ -66,6 +75,13 @@ def test_a_second_run_changes_and_removes_what_is_its_own(airflow, host, tmp_pat
     try:
         said = play("converge.yml", "-vvv", "--diff", "--extra-vars", f"@{given}")
         assert HUSH not in said
+        etl, report, warehouse, leaves, unclosed = not_loaded(said)
+        assert etl.startswith("airflow2/nightly_etl.py, line 4: ModuleNotFoundError: No module named 'airflow.operators.bash_operator'. For Airflow 3, ")
+        assert "use `EmptyOperator` from `airflow.providers.standard.operators.empty`" in etl
+        assert report.startswith("airflow2/sales_report.py, line 13: TypeError: ") and "Use `schedule` instead" in report
+        assert warehouse.startswith("airflow2/warehouse.py, line 6: ModuleNotFoundError: No module named 'airflow.contrib'")
+        assert leaves.startswith("leaves.py: the process that loads it ended with 3 and told nothing")
+        assert unclosed.startswith("unclosed.py, line 4: SyntaxError: '(' was never closed")
         changed = airflow.json("GET", "connections/team_db")
         assert [changed[part] for part in ("conn_type", "host", "login", "port", "schema", "extra")] == [
             "mysql", "db2.internal", "other", 3307, "x", None]
@@ -77,13 +93,22 @@ def test_a_second_run_changes_and_removes_what_is_its_own(airflow, host, tmp_pat
         for shown in ("docker inspect $(docker ps --all --quiet)", "ps -ef", "cd /opt/mlops && docker compose logs --no-color"):
             assert HUSH not in host.check_output(shown), shown
         # Airflow's own default lets a new file wait for five minutes.
-        eventually(lambda: has_dags("greet", "later", "train_regmodel"), 90)
+        eventually(lambda: has_dags("greet", "later", "still_served", "train_regmodel"), 90)
     finally:
         (EPHEMERAL / "secrets/gcp.json").unlink()
-    play()
+    # At once, though Airflow still lists the errors of files that are gone.
+    assert not_loaded(play()) == []
     assert names(airflow, "connections", "connection_id") == {"team_db", "team_api"}
     # It was there before the data named it.
     assert names(airflow, "pools", "name") == {"default_pool", "team_pool", "team_other", "by_hand"}
+
+
+def test_a_folder_that_loads_is_not_read_again(host):
+    def known() -> None:
+        answer = host.check_output("docker exec mlops-airflow-dag-processor-1 /opt/venv/bin/python -I -m mlops_airflow.imports --parse")
+        assert json.loads(answer) == {"errors": [], "parsed": False}
+    # Until Airflow has forgotten the errors of files that are gone.
+    eventually(known, 90)
 
 
 def test_nothing_to_do_imports_no_airflow(host):

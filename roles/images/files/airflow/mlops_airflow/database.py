@@ -88,6 +88,11 @@ def heartbeat_age(connection, job_type: str, hostname: str) -> float | None:
     return None if rows[0][0] is None else float(rows[0][0])
 
 
+def import_errors(connection) -> list[tuple]:
+    """Return (bundle, file, traceback) of each file that the dag-processor could not load when it last came to it."""
+    return _query(connection, "SELECT bundle_name, filename, stacktrace FROM import_error")
+
+
 def reason(error: Exception) -> str:
     """Return the first line of what libpq says."""
     return (str(error).splitlines() or [repr(error)])[0].strip()
