@@ -19,6 +19,8 @@ MAX_KEPT = 60
 DEFAULT_RETRIES = 3
 # How much later than its StartedAt the event of a start is stamped, at most, in nanoseconds.
 STAMPED_WITHIN = 5 * 10**9
+# Docker resets the pause between restarts once a container has lived so many seconds (moby, restartmanager: "ten seconds").
+SETTLED = 10.0
 INSPECTED, HEARD = "S", "T"
 
 
@@ -33,6 +35,9 @@ class Track:
         self.base_dead = False
         # Starts in the daemon's time, as [time, INSPECTED or HEARD], in order.
         self.starts: list[list[Any]] = []
+        # The life of the last inspect: when it began in the daemon's time, and in which second of the wait it was first seen.
+        self.life_started = 0
+        self.life_seen = 0.0
         self.restarts_seen = 0
         self.exits: list[dict[str, Any]] = []
         self.last_oom = 0
@@ -61,6 +66,10 @@ class Track:
             self._begin(inspect.get("Id") or "", restarts, started, dead)
         if started:
             self._add_start(started, INSPECTED)
+        if started != self.life_started:
+            self.life_started, self.life_seen = started, at
+        # A restart by hand or by Compose sets Docker's count back to 0.
+        self.base_restarts = min(self.base_restarts, restarts)
         self.restarts_seen = max(self.restarts_seen, restarts - self.base_restarts)
         finished = parse_time(state.get("FinishedAt"))
         if dead and started and finished >= started:
@@ -69,6 +78,11 @@ class Track:
             self.unhealthy_since = None
         elif self.unhealthy_since is None:
             self.unhealthy_since = at
+
+    def lived(self, now: float, daemon_now: int) -> float:
+        """Seconds since the last start: as long as it was watched, or by the daemon's clock, where that was read (0: it was not)."""
+        watched = now - self.life_seen
+        return max(watched, (daemon_now - self.life_started) / 10**9) if daemon_now else watched
 
     def hear(self, action: str, attributes: dict[str, str], time: int, at: float) -> bool:
         """Take in an event. False: it tells of something before the wait, or it came before."""

@@ -109,6 +109,7 @@ class DockerWatch:
         self.api = api
         self.targets = targets
         self.hello: Hello | None = None
+        self._greeted_at = 0.0
         self.live = False
         self.gaps: int = (saved or {}).get("gaps", 0)
         self._clock = clock
@@ -174,10 +175,15 @@ class DockerWatch:
             self._changed(target)
 
     def _greeted(self, hello: Hello) -> None:
-        self._greeting, self.hello = False, hello
+        self._greeting, self.hello, self._greeted_at = False, hello, self._clock()
         since = self._last_event or hello.date * 10**9 - OVERLAP
         self._submit(partial(self._read_events, since))
         self.look_all()
+
+    def daemon_time(self, now: float) -> int:
+        """The daemon's clock at a second of the wait, in nanoseconds, up to a second early; 0 where it told none."""
+        date = self.hello.date if self.hello else 0
+        return int((date + now - self._greeted_at) * 10**9) if date else 0
 
     def look_all(self) -> None:
         for target in self.targets:

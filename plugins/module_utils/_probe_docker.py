@@ -10,6 +10,7 @@ from typing import Any, Callable, NamedTuple
 
 from ansible_collections.mlops.stack.plugins.module_utils._docker_api import parse_time
 from ansible_collections.mlops.stack.plugins.module_utils._docker_track import (
+    SETTLED,
     Track,
     health_of,
     healthcheck_of,
@@ -103,11 +104,12 @@ def judge_all(
     now: float,
     missing_since: float,
     podman: bool = False,
+    daemon_now: int = 0,
 ) -> Verdict:
     """One verdict for all containers of a target: the worst, and how many stand like it."""
     if not pairs:
         return _missing(name, gone or Track(), want, now, missing_since)
-    verdicts = [judge(inspect, track, want, now, podman) for inspect, track in pairs]
+    verdicts = [judge(inspect, track, want, now, podman, daemon_now) for inspect, track in pairs]
     worst = max(verdicts, key=lambda verdict: _GRAVITY.index(verdict.outcome.cls))
     looks = [verdict.look_again for verdict in verdicts if verdict.look_again is not None]
     outcome = worst.outcome
@@ -117,8 +119,8 @@ def judge_all(
     return Verdict(outcome, min(looks, default=None))
 
 
-def judge(inspect: dict[str, Any], track: Track, want: Want, now: float, podman: bool = False) -> Verdict:
-    """Judge one container that exists, ``now`` seconds into the wait."""
+def judge(inspect: dict[str, Any], track: Track, want: Want, now: float, podman: bool = False, daemon_now: int = 0) -> Verdict:
+    """Judge one container that exists, ``now`` seconds into the wait; ``daemon_now`` is that moment by the daemon's clock."""
     name = (inspect.get("Name") or "").lstrip("/") or track.id[:12]
     if want.state == "absent":
         return Verdict(transient("present", f"container {name} is {_status(inspect)}"))
@@ -130,14 +132,24 @@ def judge(inspect: dict[str, Any], track: Track, want: Want, now: float, podman:
         if state.get("Error"):
             return Verdict(permanent("start_failed", f"container {name} could not be started: {state['Error']}"))
         return Verdict(transient("created", f"container {name} is created, not started"))
-    if want.state != "exited" and _is_healthy(inspect) and status == "running":
+    # Restarted by its policy, it may be between two deaths.
+    unsettled = SETTLED - track.lived(now, daemon_now) if inspect.get("RestartCount") else 0.0
+    if want.state != "exited" and _is_healthy(inspect) and status == "running" and unsettled <= 0:
         return Verdict(ready("healthy" if want.state != "running" else "running"))
     if track.restarts_seen > want.max_restarts and not (want.state == "exited" == status):
-        codes = ", ".join(str(e["code"]) for e in track.exits if not e.get("before")) or str(state.get("ExitCode"))
+        codes = _exit_codes(track) or str(state.get("ExitCode"))
         return Verdict(permanent("restart_loop", f"container {name} was restarted {track.restarts_seen} times; exit codes: {codes}"))
     if status in ("exited", "dead"):
         return Verdict(_exited(name, inspect, want, podman and _may_restart(inspect)))
+    if status == "running" and want.state != "exited" and unsettled > 0 and not is_unhealthy(inspect):
+        codes = _exit_codes(track) or "not seen"
+        detail = f"container {name} was restarted {inspect['RestartCount']} times by its policy, last less than {SETTLED:g} s ago; exit codes: {codes}"
+        return Verdict(transient("restarted", detail), now + unsettled)
     return _alive(name, inspect, track, want, now)
+
+
+def _exit_codes(track: Track) -> str:
+    return ", ".join(str(entry["code"]) for entry in track.exits if not entry.get("before"))
 
 
 def _missing(name: str, track: Track, want: Want, now: float, since: float) -> Verdict:

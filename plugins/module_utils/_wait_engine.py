@@ -236,7 +236,7 @@ class Engine:
         podman = bool(watch.hello and watch.hello.podman)
         pairs = [(inspect, target.track(inspect.get("Id") or "")) for inspect in target.inspects]
         gone = target.tracks.get(target.key.container or "")
-        return judge_all(str(target.key), pairs, gone, want, now, target.missing_since or now, podman)
+        return judge_all(str(target.key), pairs, gone, want, now, target.missing_since or now, podman, watch.daemon_time(now))
 
     def _warn(self, check: Check, target: Target) -> None:
         wants_health = check.want is not None and check.want.state in ("healthy", "auto")

@@ -13,9 +13,10 @@ version_added: 0.1.0
 author: mlops.stack maintainers (@mlops-stack)
 description:
   - Triggers a run of a DAG through the public API of Airflow 3, waits until it has succeeded or failed, and returns the
-    states and return values of its tasks. When it fails, the log of each failed task is in the message.
+    states and return values of its tasks. When it fails, the end of the log of its failed tasks is in the message, of ten at most.
   - Waits for a DAG that is not parsed yet.
   - With O(run_id) of a run that exists, waits for that one and triggers none.
+  - An instance of a mapped task goes by the task's id and its index, such as C(score[3]); every other by the task's id.
 attributes:
   check_mode: {support: full, description: Says whether a run would be triggered.}
   diff_mode: {support: none, description: A run has no before.}
@@ -48,10 +49,10 @@ EXAMPLES = r"""
 RETURN = r"""
 run_id: {description: Id of the run., returned: success, type: str, sample: manual__2026-01-01T00:00:00+00:00}
 state: {description: State in which it ended., returned: success, type: str, sample: success}
-tasks: {description: State of each task by task id., returned: success, type: dict, sample: {train: success}}
-return_values: {description: Return value of each task that has one., returned: success, type: dict}
-hostnames: {description: Host that each task ran on by task id., returned: success, type: dict, sample: {train: 10.0.0.3}}
-logs: {description: End of each task's log by task id as a list of lines., returned: success with O(return_logs), type: dict}
+tasks: {description: State of each task instance by its name., returned: success, type: dict, sample: {train: success}}
+return_values: {description: Return value of each task instance that has one., returned: success, type: dict}
+hostnames: {description: Host that each task instance ran on., returned: success, type: dict, sample: {train: 10.0.0.3}}
+logs: {description: End of each task instance's log as a list of lines., returned: success with O(return_logs), type: dict}
 elapsed: {description: Seconds from call to end., returned: success, type: float}
 """
 
@@ -66,6 +67,7 @@ from ansible_collections.mlops.stack.plugins.module_utils._wait_run import wait
 
 REQUEST_TIMEOUT = 30  # seconds
 ENDED = ["success", "failed"]
+SHOWN_LOGS = 10
 
 
 class ApiError(Exception):
@@ -117,6 +119,14 @@ class Airflow:
         if ended.failed:
             raise ApiError(ended.result["msg"])
 
+    def task_instances(self, run_path):
+        """Every task instance of a run, whatever the API's limit of a page is; its count of them may be capped too."""
+        found, page = [], True
+        while page:
+            page = self.call("GET", "%s/taskInstances?limit=100&offset=%d&order_by=id" % (run_path, len(found)))["task_instances"]
+            found += page
+        return found
+
     def log_tail(self, run_path, task, lines):
         """End of a task's log as lines of text."""
         path = "%s/taskInstances/%s/logs/%d?full_content=true" % (run_path, quote(task["task_id"], safe=""), task["try_number"])
@@ -135,6 +145,12 @@ class Airflow:
             else:
                 shown.append(str(entry))
         return shown[-lines:]
+
+
+def name_of(task):
+    """What a task instance goes by."""
+    index = task.get("map_index", -1)
+    return task["task_id"] if index < 0 else "%s[%d]" % (task["task_id"], index)
 
 
 def find_or_trigger(api, module, dag_path):
@@ -159,8 +175,8 @@ def return_values_of(api, run_path, tasks):
     found = {}
     for task in tasks:
         try:
-            found[task["task_id"]] = api.call(
-                "GET", "%s/taskInstances/%s/xcomEntries/return_value" % (run_path, quote(task["task_id"], safe="")))["value"]
+            found[name_of(task)] = api.call("GET", "%s/taskInstances/%s/xcomEntries/return_value?map_index=%d" % (
+                run_path, quote(task["task_id"], safe=""), task.get("map_index", -1)))["value"]
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -185,16 +201,19 @@ def run(module, began):
     run_path = "%s/dagRuns/%s" % (dag_path, quote(run_id, safe=""))
     api.wait_for("DAG run " + run_id, run_path, [{"path": "state", "op": "in", "value": ENDED}])
     state = api.call("GET", run_path)["state"]
-    tasks = api.call("GET", run_path + "/taskInstances?limit=1000")["task_instances"]
-    result = {"changed": triggered, "run_id": run_id, "state": state, "tasks": {task["task_id"]: task["state"] for task in tasks},
-              "hostnames": {task["task_id"]: task.get("hostname") for task in tasks}, "elapsed": round(time.monotonic() - began, 3)}
+    tasks = api.task_instances(run_path)
+    result = {"changed": triggered, "run_id": run_id, "state": state, "tasks": {name_of(task): task["state"] for task in tasks},
+              "hostnames": {name_of(task): task.get("hostname") for task in tasks}, "elapsed": round(time.monotonic() - began, 3)}
     if state != "success":
+        failed = [task for task in tasks if task["state"] == "failed"]
         tails = ["task %s failed on try %d:\n%s" % (
-            task["task_id"], task["try_number"], "\n".join(api.log_tail(run_path, task, wanted["log_lines"])))
-            for task in tasks if task["state"] == "failed"]
+            name_of(task), task["try_number"], "\n".join(api.log_tail(run_path, task, wanted["log_lines"])))
+            for task in failed[:SHOWN_LOGS]]
+        if failed[SHOWN_LOGS:]:
+            tails.append("failed too: %s" % ", ".join(name_of(task) for task in failed[SHOWN_LOGS:]))
         module.fail_json(msg="run %s of DAG %s ended as %s\n%s" % (run_id, wanted["dag_id"], state, "\n".join(tails)), **result)
     if wanted["return_logs"]:
-        result["logs"] = {task["task_id"]: api.log_tail(run_path, task, wanted["log_lines"]) for task in tasks}
+        result["logs"] = {name_of(task): api.log_tail(run_path, task, wanted["log_lines"]) for task in tasks}
     module.exit_json(return_values=return_values_of(api, run_path, tasks), **result)
 
 

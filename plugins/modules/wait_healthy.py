@@ -198,8 +198,8 @@ checks:
               V(pg_password_missing) and V(pg_auth_method).
             - V(redis). V(redis_) and the first word of the error, such as V(redis_loading); transient, but permanent for V(redis_noauth),
               V(redis_wrongpass) and V(redis_denied), and suspect for other refusals of a login or a command. V(not_redis) is suspect.
-            - V(docker), transient. V(created), V(starting), V(restarting), V(paused), V(stale), V(present), V(running) where an end is waited
-              for, V(unhealthy) and V(missing) within their grace, V(docker_timeout), V(unknown).
+            - V(docker), transient. V(created), V(starting), V(restarting), V(restarted) by its policy less than 10 s ago, V(paused), V(stale),
+              V(present), V(running) where an end is waited for, V(unhealthy) and V(missing) within their grace, V(docker_timeout), V(unknown).
             - V(docker), suspect. V(docker_unreachable), V(docker_error).
             - V(docker), permanent. V(exited), V(exit_code), V(start_failed), V(restart_loop), V(unhealthy), V(no_healthcheck), V(missing),
               V(docker_denied). These also fail the other types through their O(checks[].container).

@@ -1,10 +1,12 @@
 """What a team can do wrong, as real runs of playbooks/preflight.yml: every defect that can stand beside the others is found in one run,
 each is told with its message, nothing else is told, and nothing is changed. (Single functions: tests/unit/test_bad_configurations.py.)"""
 
+import http.server
 import json
 import re
 import socket
 import subprocess
+import threading
 
 import pytest
 from stack_plays import HUSH, ROOT, Stack, free_ports
@@ -200,17 +202,46 @@ def test_files_that_cannot_be_read_and_parts_without_what_they_need(stack):
     ])
 
 
-def test_images_that_cannot_be_got(stack):
-    stack.vars.update({"images_wanted": ["redis"], "images_registry_mirror": "127.0.0.1:1", "images_probe_timeout": 0.2,
+class WantsALogin(http.server.BaseHTTPRequestHandler):
+    """A registry without TLS, which the Engine speaks to because it is on loopback."""
+
+    def do_GET(self):
+        self.send_response(401)
+        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+        self.send_header("WWW-Authenticate", 'Basic realm="team"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_arguments):
+        """Quiet."""
+
+
+@pytest.fixture
+def registry():
+    """Address of a registry that answers, if only that one has to log in."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), WantsALogin)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_images_that_cannot_be_got(stack, registry):
+    stack.vars.update({"images_wanted": ["redis"], "images_registry_mirror": "127.0.0.1:1", "images_probe_timeout": 4,
                        "mlops_images": {**dict.fromkeys(IMAGES, "mlops/other:1"), "redis": "mlops/none:1"}})
     stack.groups["infra"] = []
-    stack.groups["regmodel"] = ["one", "two"]
+    stack.groups["regmodel"] = ["one", "two", "three"]
     stack.groups["mlflow"] = []
     stack.groups["airflow"] = stack.groups["airflow_worker"] = []
     stack.vars.update(mlops_check_network=False, regmodel_mlflow_tracking_uri="http://mlflow.example", mlops_bind="0.0.0.0")
     stack.hosts["one"].update(mlops_address="192.0.2.250", mlops_image_source="registry")
     stack.hosts["two"].update(mlops_address="192.0.2.251", mlops_image_source="archive", regmodel_port=free_ports(1)[0])
-    check(stack, ["- one: lacks mlops/none:1, and the registry does not answer at http://127.0.0.1:1/v2/",
+    # Its registry wants a login, so it may have the images.
+    stack.hosts["three"] = {"mlops_dir": str(stack.path / "opt3"), "mlops_address": "192.0.2.252", "mlops_image_source": "registry",
+                            "images_registry_mirror": registry, "regmodel_port": free_ports(1)[0]}
+    check(stack, ["- one: lacks mlops/none:1, and its Engine gets no answer from the registry about 127.0.0.1:1/library/debian:trixie-slim (Get",
                   "- two: lacks mlops/none:1, and images_archive is not set: name a tarball"])
 
 

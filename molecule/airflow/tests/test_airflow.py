@@ -4,11 +4,10 @@ import psycopg
 import pytest
 import redis
 import requests
-from conftest import EPHEMERAL, eventually, play, secret
+from conftest import EPHEMERAL, NOT_MIGRATED, eventually, play, secret
 
 API = "http://127.0.0.1:8081/flow"
 FLOWER = "http://127.0.0.1:5555"
-NOT_MIGRATED = "You need to initialize the database"
 
 
 class Session(requests.Session):
@@ -55,7 +54,7 @@ def test_wrong_password_gets_no_token(on_host):
 
 
 def test_every_dag_is_parsed(airflow):
-    assert {dag["dag_id"] for dag in airflow.json("GET", "dags")["dags"]} == {"given", "greet", "train_regmodel"}
+    assert {dag["dag_id"] for dag in airflow.json("GET", "dags")["dags"]} == {"given", "greet", "mapped", "train_regmodel"}
     assert airflow.json("GET", "importErrors")["total_entries"] == 0
 
 
@@ -99,6 +98,18 @@ def test_restart_in_any_order_converges_without_an_uninitialized_database(on_hos
     eventually(all_healthy, timeout=180, errors=(AssertionError, requests.RequestException))
     assert run_to_its_end(Session())["state"] == "success"
     assert NOT_MIGRATED not in compose("logs --no-color")
+
+
+def test_airflow_says_so_where_it_meets_an_uninitialized_database(host):
+    """Which is what the test above looks for in vain."""
+    image = host.check_output("docker inspect --format '{{.Image}}' mlops-airflow-scheduler-1")
+    met = host.run(f"docker run --rm --entrypoint timeout {image} 60 airflow triggerer")
+    assert NOT_MIGRATED in met.stdout + met.stderr, met.stdout[-2000:]
+
+
+def test_a_run_is_told_with_each_of_its_instances(host):
+    """More of them than a page of the API holds, and one that failed."""
+    play("mapped.yml")
 
 
 def test_containers_call_themselves_healthy(host):

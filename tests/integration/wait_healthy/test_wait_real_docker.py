@@ -92,7 +92,32 @@ def test_b09_one_crash_then_healthy(run, containers):
     result = run(docker(name, state="healthy"))
     assert not result["failed"]
     assert shown(result)["restarts_seen"] == 1 and [one["code"] for one in shown(result)["exits"]] == [5]
-    assert shown(result)["exit_code"] == 0
+    assert shown(result)["exit_code"] == 0 and result["elapsed"] > 10
+
+
+def test_a_crash_loop_is_at_no_time_ready(run, containers):
+    """Between two deaths inspect shows a running container: looked at while it restarts often, and later, when Docker pauses between."""
+    name = containers.create("dying", "exit 7", "--restart", "always")
+    until(lambda: inspect(name)["RestartCount"] > 0)
+    result = run(docker(name, state="running"), timeout=20)
+    assert result["reason"] == "permanent" and "exit codes: 7, 7, 7, 7" in result["msg"]
+    for _look in range(3):
+        assert run(docker(name, state="running"), timeout=2)["failed"]
+
+
+def test_a_crash_loop_with_a_healthcheck_is_at_no_time_ready(run, containers):
+    name = containers.create("well", "sleep 0.8; exit 7", "--restart", "always", *healthcheck("true", interval="100ms"))
+    until(lambda: inspect(name)["RestartCount"] > 0)
+    assert run(docker(name, state="healthy"), timeout=20)["checks"]["c"]["failure"]["code"] == "restart_loop"
+
+
+def test_a_restart_by_hand_is_ready_at_once(run, containers):
+    name = containers.create("hand", f"test -e /tmp/second || {{ touch /tmp/second; exit 5; }}; {FOREVER}", "--restart", "always")
+    until(lambda: inspect(name)["RestartCount"] == 1 and inspect(name)["State"]["Status"] == "running")
+    assert "restarted" in codes(run(docker(name), timeout=1.0), "c")
+    sh("docker", "restart", "--time", "0", name)
+    result = run(docker(name))
+    assert not result["failed"] and result["elapsed"] < 5
 
 
 def test_b37_a_restart_loop(run, containers):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ansible_collections.mlops.stack.plugins.module_utils._docker_api import parse_host, parse_time
 from ansible_collections.mlops.stack.plugins.module_utils._docker_track import Track, is_unhealthy
@@ -11,10 +13,10 @@ from wait_fake_docker import SECOND, container
 T0 = 1_700_000_000 * SECOND
 
 
-def verdict(inspect, now=0.0, track=None, podman=False, **want):
+def verdict(inspect, now=0.0, track=None, podman=False, daemon_now=0, **want):
     track = track or Track()
     track.see(inspect, now)
-    return judge(inspect, track, Want(**{"state": "auto", **want}), now, podman)
+    return judge(inspect, track, Want(**{"state": "auto", **want}), now, podman, daemon_now or time.time_ns())
 
 
 @pytest.mark.parametrize(
@@ -186,6 +188,57 @@ def test_b37_a_restart_loop():
         found = verdict(inspect, 2.0, track, state="running").outcome
         assert found[:2] == ("permanent", "restart_loop") and "restarted 4 times" in found.detail
     assert verdict(container(restarts=9, health="healthy"), 3.0, track).outcome.cls == "ready"
+
+
+@pytest.mark.parametrize("state", ["running", "healthy", "auto"])
+@pytest.mark.parametrize("health", [None, "healthy"])
+def test_between_two_deaths_a_container_is_not_ready(state, health):
+    """Docker resets its pause between restarts after ten seconds of life: younger, it may die again."""
+    young = container(health=health, restarts=1, started=T0)
+    track = Track()
+    found = verdict(young, 3.0, track, daemon_now=T0 + 2 * SECOND, state=state)
+    assert found.outcome[:2] == ("transient", "restarted") and "restarted 1 times by its policy" in found.outcome.detail
+    assert found.look_again == 11.0
+    assert verdict(young, 10.9, track, daemon_now=T0 + 9 * SECOND, state=state).outcome.cls == "transient"
+    settled = verdict(young, 11.0, track, daemon_now=T0 + 10 * SECOND, state=state).outcome
+    assert settled.cls == ("permanent" if state == "healthy" and not health else "ready")
+
+
+def test_exit_codes_between_two_deaths_are_named():
+    track = Track()
+    verdict(container(started=T0), 0.0, track)
+    track.hear("die", {"exitCode": "7"}, T0 + SECOND, 1.0)
+    again = container(restarts=1, started=T0 + 2 * SECOND)
+    assert verdict(again, 2.0, track, daemon_now=T0 + 2 * SECOND, state="running").outcome.detail.endswith("exit codes: 7")
+
+
+def test_a_daemon_that_tells_no_time_is_watched_for_as_long():
+    track = Track()
+    young = container(restarts=1, started=T0)
+    track.see(young, 0.0)
+    assert [judge(young, track, Want(), now).outcome.cls for now in (0.0, 9.9, 10.0)] == ["transient", "transient", "ready"]
+
+
+def test_a_clock_that_steps_back_keeps_nobody_waiting():
+    track = Track()
+    young = container(restarts=1, started=T0)
+    track.see(young, 0.0)
+    assert judge(young, track, Want(), 10.0, daemon_now=T0 - 86400 * SECOND).outcome.cls == "ready"
+
+
+def test_a_restart_by_hand_is_none():
+    """Docker sets its count back; what the policy does after that counts from there."""
+    track = Track()
+    verdict(container(restarts=5, started=T0), 0.0, track, daemon_now=T0 + 60 * SECOND)
+    by_hand = container(restarts=0, started=T0 + 60 * SECOND)
+    assert verdict(by_hand, 1.0, track, daemon_now=T0 + 61 * SECOND, state="running").outcome.cls == "ready"
+    again = container(restarts=1, started=T0 + 62 * SECOND)
+    assert verdict(again, 2.0, track, daemon_now=T0 + 62 * SECOND, state="running").outcome[:2] == ("transient", "restarted")
+
+
+def test_an_end_that_is_wanted_counts_after_a_restart():
+    found = verdict(container(status="exited", exit_code=0, restarts=1, started=T0), daemon_now=T0 + SECOND, state="exited")
+    assert found.outcome[:2] == ("ready", "exited")
 
 
 def test_several_containers_are_as_good_as_the_worst():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from wait_fake_docker import FakeDocker, check, container, frames, shown
+from wait_fake_docker import SECOND, FakeDocker, check, container, frames, shown
 from wait_servers import OK, UNAVAILABLE, Hang, codes, http
 
 
@@ -133,7 +133,7 @@ def test_the_api_version_is_negotiated(run, tmp_path, request):
 def test_podman_waits_for_its_restart(wait, docker):
     docker.server = "Libpod/4.3.1 (linux)"
     docker.set(container(status="exited", exit_code=1, policy="always"))
-    docker.then(lambda: docker.change(container(policy="always", restarts=1, started=time.time_ns()), "start"))
+    docker.then(lambda: docker.change(container(policy="always", restarts=1, started=time.time_ns() - 20 * SECOND), "start"))
     result = wait(check())
     assert codes(result, "web") == ["restarting", "running"]
 
