@@ -35,13 +35,13 @@ def eventually(check, timeout: float = 60, errors=(AssertionError,)):
             time.sleep(0.1)
 
 
-def play(playbook: str = "converge.yml", *args: str) -> str:
-    """Output of a playbook of the scenario, or of one by its absolute path, on the scenario's inventory; it must succeed."""
+def play(playbook: str = "converge.yml", *args: str, succeeds: bool = True) -> str:
+    """Output of a playbook of the scenario, or of one by its absolute path, on the scenario's inventory; it must succeed, or fail."""
     run = subprocess.run(
         ["ansible-playbook", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], playbook, *args],
         cwd=os.environ["MOLECULE_SCENARIO_DIRECTORY"], stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False,
     )
-    assert run.returncode == 0, f"{playbook} exited {run.returncode}:\n{run.stdout[-8000:]}\n{run.stderr[-2000:]}"
+    assert (run.returncode == 0) == succeeds, f"{playbook} exited {run.returncode}:\n{run.stdout[-8000:]}\n{run.stderr[-2000:]}"
     return run.stdout + run.stderr
 
 

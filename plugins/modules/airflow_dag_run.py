@@ -119,9 +119,10 @@ class Airflow:
         if ended.failed:
             raise ApiError(ended.result["msg"])
 
-    def task_instances(self, run_path):
+    def task_instances(self, run_path: str) -> list:
         """Every task instance of a run, whatever the API's limit of a page is; its count of them may be capped too."""
-        found, page = [], True
+        found: list = []
+        page = True
         while page:
             page = self.call("GET", "%s/taskInstances?limit=100&offset=%d&order_by=id" % (run_path, len(found)))["task_instances"]
             found += page
@@ -147,7 +148,7 @@ class Airflow:
         return shown[-lines:]
 
 
-def name_of(task):
+def name_of(task: dict) -> str:
     """What a task instance goes by."""
     index = task.get("map_index", -1)
     return task["task_id"] if index < 0 else "%s[%d]" % (task["task_id"], index)

@@ -64,6 +64,13 @@ def services(path, host):
     return {name: service for file in sorted((path / host).glob("*/services.yaml")) for name, service in yaml.safe_load(file.read_text())["services"].items()}
 
 
+def hosts(path):
+    """The hosts that have a project: all of the inventory that was rendered."""
+    found = sorted(project.parent.name for project in path.glob("*/compose.yaml"))
+    assert found and set(found) == set(yaml.safe_load((path / "hosts.yml").read_text())["all"]["hosts"]), found
+    return found
+
+
 def env(path, name):
     return from_dotenv((path / name).read_text())
 
@@ -73,8 +80,8 @@ def worker_checks(path, host):
 
 
 def test_compose_takes_each_project(rendered):
-    for project in rendered.glob("*/compose.yaml"):
-        subprocess.run(["docker", "compose", "--project-directory", project.parent, "config", "--quiet"], check=True)
+    for host in hosts(rendered):
+        subprocess.run(["docker", "compose", "--project-directory", rendered / host, "config", "--quiet"], check=True)
 
 
 def test_a_second_rendering_changes_nothing(rendered):
@@ -84,8 +91,10 @@ def test_a_second_rendering_changes_nothing(rendered):
 
 
 def test_every_service_has_what_all_must_have(rendered):
-    for host in (path.parent.name for path in rendered.glob("*/compose.yaml")):
-        for name, service in services(rendered, host).items():
+    for host in hosts(rendered):
+        found = services(rendered, host)
+        assert found, host
+        for name, service in found.items():
             assert service["restart"] == "unless-stopped", name
             assert service["pull_policy"] == "never", name
             assert service["cap_drop"] == ["ALL"], name
@@ -102,17 +111,21 @@ def test_every_service_has_what_all_must_have(rendered):
 def test_no_secret_stands_in_a_file_that_others_may_read(rendered):
     secrets = [path.read_text().strip() for path in (rendered / "secrets/generated").iterdir()]
     assert len(secrets) >= 6
-    for host in rendered.glob("*/compose.yaml"):
-        for path in host.parent.rglob("*"):
-            if path.is_file() and "secrets" not in path.relative_to(rendered).parts:
-                text = path.read_text(errors="replace")
-                assert not any(secret in text for secret in secrets), path
-            elif path.is_file():
-                assert stat.S_IMODE(path.stat().st_mode) == 0o400, path
+    for host in hosts(rendered):
+        delivered = [path for path in (rendered / host).rglob("*") if path.is_file()]
+        private = [path for path in delivered if "secrets" in path.relative_to(rendered).parts]
+        assert private and len(delivered) > len(private), host
+        for path in set(delivered) - set(private):
+            text = path.read_text(errors="replace")
+            assert not any(secret in text for secret in secrets), path
+        for path in private:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o400, path
 
 
 def test_generated_secrets_are_for_the_user_alone(rendered):
-    for path in (rendered / "secrets/generated").iterdir():
+    generated = list((rendered / "secrets/generated").iterdir())
+    assert generated
+    for path in generated:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 

@@ -111,6 +111,6 @@ def test_further_volumes_are_those_of_all_components(tmp_path):
     volumes = ["/srv/data:/data:ro", "scratch:/scratch", "./own:/own:ro"]
     assert render(tmp_path, ONE, *given(tmp_path, airflow_volumes=volumes)).returncode == 0
     document = yaml.safe_load((tmp_path / "one/airflow/services.yaml").read_text())
-    assert all(service["volumes"][-3:] == volumes for service in document["services"].values())
+    assert document["services"] and all(service["volumes"][-3:] == volumes for service in document["services"].values())
     assert document["volumes"] == {"airflow-logs": {}, "airflow-worker-tmp": {}, "scratch": {}}
     subprocess.run(["docker", "compose", "--project-directory", tmp_path / "one", "config", "--quiet"], check=True)

@@ -23,6 +23,7 @@ def seen(path):
     for file in (path / "one").glob("*/services.yaml"):
         for name, service in yaml.safe_load(file.read_text())["services"].items():
             found[name] = service, [(file.parent / each).read_text() for each in service.get("env_file", [])]
+    assert found
     return found
 
 

@@ -1,5 +1,10 @@
 """deploy_mark: what a run changed, by role, as Prometheus reads it."""
 
+import json
+import pathlib
+import subprocess
+import sys
+
 from ansible_collections.mlops.stack.plugins.action.template_tree import complete_services
 from ansible_collections.mlops.stack.plugins.modules import deploy_mark
 from prometheus_client.parser import text_string_to_metric_families
@@ -37,3 +42,15 @@ def test_prometheus_reads_the_mark():
     samples = {sample.name: sample for family in text_string_to_metric_families(text) for sample in family.samples}
     assert samples["mlops_deploy_timestamp_seconds"].value == 1000.5 and samples["mlops_deploy_duration_seconds"].value == 2.25
     assert samples["mlops_deploy_info"].labels == {"role": "web", "what": "a\"b\\c, d, e, f, g and 2 more"}
+
+
+def test_a_run_writes_the_mark_under_the_name_that_the_collector_reads(tmp_path):
+    arguments = {"project": project(tmp_path), "name": "mlops", "directory": str(tmp_path / "textfile"), "files": ["airflow/dags/a.py"],
+                 "started": "2026-01-01T00:00:00+00:00"}
+    done = subprocess.run([sys.executable, "-m", deploy_mark.__name__], input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}), text=True,
+                          cwd=pathlib.Path(__file__).resolve().parents[2] / ".collections", capture_output=True, check=True)
+    assert json.loads(done.stdout)["changed"]
+    assert [path.name for path in (tmp_path / "textfile").iterdir()] == ["mlops_deploy_airflow.prom"]
+    mark = tmp_path / "textfile/mlops_deploy_airflow.prom"
+    assert mark.stat().st_mode & 0o777 == 0o644
+    assert {family.name for family in text_string_to_metric_families(mark.read_text())} >= {"mlops_deploy_info"}

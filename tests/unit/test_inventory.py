@@ -91,6 +91,19 @@ def test_what_a_host_connects_to(here, hostvars, expected):
     assert places(here, hostvars) == expected
 
 
+def test_a_host_that_has_the_part_itself_asks_no_other_whichever_of_the_group_it_is():
+    groups = {**GOOD, "mlflow": ["b", "c"]}
+    assert places("c", {"c": {"mlflow_db_host": "postgres-airflow"}}, groups) == []
+    assert places("d", {}, {**groups, "airflow_worker": ["d"]}) == [("b", 5000, False, "b")]
+
+
+def test_what_a_host_needs_follows_each_of_its_groups():
+    rows = [{**ROWS[1], "groups": ["airflow", "airflow_worker"]}]
+    parts = {"rows": rows, "services": SERVICES, "ports": {"mlflow": 5000}, "scraped": {}}
+    found = {here: [row["peer"] for row in targets(parts, here, GOOD, lambda host, name: None)] for here in ("a", "b", "c", "d")}
+    assert found == {"a": ["b"], "b": [], "c": ["b"], "d": []}
+
+
 def test_what_prometheus_asks_of_other_hosts():
     scraped = {"node": [{"targets": [where], "labels": {"instance": host}} for host, where in (("b", "node:9100"), ("c", "10.0.0.3:9200"))]}
     assert places("b", {"b": {"mlflow_db_host": "postgres-airflow"}, "c": {"mlops_address": "10.0.0.3"}}, scraped=scraped) == [("10.0.0.3", 9200, False, "c")]

@@ -5,6 +5,7 @@ import socket
 import pytest
 from ansible_collections.mlops.stack.plugins.action import preflight as controller
 from ansible_collections.mlops.stack.plugins.module_utils import _host_checks as host
+from ansible_collections.mlops.stack.plugins.modules import preflight as module
 
 
 def test_a_port_in_use_is_named_with_its_variable():
@@ -137,3 +138,32 @@ def test_an_engine_below_the_oldest_is_told(version, fits):
 def test_a_clock_is_compared_with_the_controllers_before_and_after(now, skew):
     found = controller.clock_problem(100.0, now, 105.0)
     assert found is None if skew is None else "its clock is %s the controller's" % skew in found
+
+
+class Engine:
+    """What a Host has of its module where an Engine answers with these volumes, or, with None, none answers."""
+
+    def __init__(self, volumes=None, **params):
+        self.volumes = volumes
+        self.params = {"project": "mlops", "min_free_mib": 0, "min_memory_mib": 0, "min_engine": "", "distributions": [], "min_compose": "", **params}
+
+    def get_bin_path(self, name):
+        return "/usr/bin/" + name
+
+    def run_command(self, command):
+        return (0, self.volumes, "") if self.volumes is not None and command[1] == "volume" else (1, "", "")
+
+
+@pytest.mark.parametrize("volumes, remembered, holds", [
+    ("mlops_postgres-data\n", {}, True), ("\n", {"versions": {}}, False), (None, {"versions": {}}, True), (None, {}, False)])
+def test_a_host_holds_data_where_volumes_are_or_where_it_remembers_some_and_cannot_look(volumes, remembered, holds):
+    assert module.Host(Engine(volumes)).holds_data(remembered) is holds
+
+
+@pytest.mark.parametrize("data, need", [(False, 10**9), (True, module.SETTLED)])
+def test_space_that_is_missing_is_told_with_what_is_needed(data, need, monkeypatch):
+    monkeypatch.setattr(module, "free_mib", lambda path: (need - 1, path))
+    told = [problem for problem in module.Host(Engine(min_free_mib=10**9)).machine_problems(data) if problem]
+    assert len(told) == 1 and "%d MiB are free in " % (need - 1) in told[0] and "and %d are needed" % need in told[0]
+    monkeypatch.setattr(module, "free_mib", lambda path: (need, path))
+    assert [problem for problem in module.Host(Engine(min_free_mib=10**9)).machine_problems(data) if problem] == []

@@ -55,6 +55,18 @@ def test_what_containers_read_live_recreates_nothing():
     assert label(yaml.safe_load(text)["services"]["web"]) == label(complete(secrets__key="k")["web"])
 
 
+def test_directories_that_are_read_live_are_those_that_are_named(tmp_path):
+    for name in ("templates/web/config/a", "templates/web/rules/b", "templates/web/rules.d/c", "dags/d", "other/e"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    args = {"src": str(tmp_path / "templates/web"), "live": ["rules"], "files": {"rules/given": "y", "given": "y"},
+            "trees": [{"src": str(tmp_path / "dags"), "dest": "dags", "live": True}, {"src": str(tmp_path / "other"), "dest": "other"}]}
+    collected = controller.ActionModule._collect(None, args, {})
+    assert {name for name, file in collected.items() if file.live} == {"rules/b", "rules/given", "dags/d"}
+    assert {name for name, file in collected.items() if not file.live} == {"config/a", "rules.d/c", "given", "other/e"}
+
+
 def test_walk_leaves_out_what_editors_and_python_leave(tmp_path):
     for name in ("a.py", "a.pyc", "b~", "sub/c", "__pycache__/d", "skip/e"):
         path = tmp_path / name
@@ -95,6 +107,23 @@ def test_secrets_are_for_their_reader_alone_and_not_in_the_diff(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o400
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert "hush" not in json.dumps(delivery.diff)
+
+
+def test_a_secret_belongs_to_who_reads_it(tmp_path, monkeypatch):
+    """Before it has its name; to give a file away takes root, which a run has."""
+    given = {}
+    monkeypatch.setattr(host.os, "fchown", lambda handle, uid, gid: given.update({os.readlink(f"/proc/self/fd/{handle}"): (uid, gid)}))
+    host.write(str(tmp_path / "key"), b"hush", 0o400, 50001, 0)
+    assert given == {str(tmp_path / "key.mlops-new"): (50001, 0)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_the_owner_of_a_secret_is_brought_back(tmp_path):
+    deliver(tmp_path, secrets__key="k")
+    path = tmp_path / "project/web/secrets/key"
+    os.chown(path, 65534, 65534)
+    assert deliver(tmp_path, secrets__key="k").changed_files == ["web/secrets/key"]
+    assert (path.stat().st_uid, path.stat().st_gid) == (os.getuid(), os.getgid())
 
 
 def test_mode_is_brought_back(tmp_path):

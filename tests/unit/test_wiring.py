@@ -16,6 +16,9 @@ THREE = {"infra": ["a"], "mlflow": ["b"], "airflow_worker": ["b", "c"]}
     (THREE, {"a": {"ansible_host": "10.0.0.1"}}, "c", ("10.0.0.1", 5400)),
     (THREE, {"a": {"ansible_host": "10.0.0.1", "mlops_address": "10.9.0.1"}}, "b", ("10.9.0.1", 5400)),
     (THREE, {"a": {"infra_postgres_port": "6000"}}, "b", ("a", 6000)),
+    # Of several hosts that have it, each asks its own; a stranger asks the first.
+    ({"infra": ["a", "b"]}, {"a": {}, "b": {}}, "b", ("postgres-airflow", 5432)),
+    ({"infra": ["a", "b"]}, {"a": {}, "b": {}}, "c", ("a", 5400)),
 ])
 def test_endpoint_is_the_container_here_and_the_published_port_elsewhere(groups, hostvars, host, expected):
     found = wiring.endpoint(POSTGRES, groups, hostvars, host, 5400)

@@ -117,7 +117,8 @@ def test_containers_as_the_engine_tells_them(host, run, patterns):
 
 
 def test_logs_of_containers(host, run, patterns):
-    assert not names_in(host.check_output("cd /opt/mlops && docker compose logs --no-color --no-log-prefix"), patterns)
+    logs = host.check_output("cd /opt/mlops && docker compose logs --no-color --no-log-prefix")
+    assert logs and not names_in(logs, patterns)
 
 
 def listed_environment():
