@@ -19,7 +19,7 @@ SILENT = frozenset({
     "closed", "tls_closed", "tls_error", "dns_error", "dns_timeout", "dns_unknown",
     "docker_denied", "docker_error", "docker_timeout", "docker_unreachable",
     "absent", "created", "dead", "exit_code", "exited", "missing", "no_healthcheck", "paused", "present", "removing", "restart_loop",
-    "restarting", "running", "stale", "start_failed", "starting", "unhealthy", "unknown",
+    "restarted", "restarting", "running", "stale", "start_failed", "starting", "unhealthy", "unknown",
 })
 # The longest pause between two attempts, in seconds: of what became ready within it nobody can tell which came first.
 TOGETHER = 0.5
