@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import ipaddress
+from collections.abc import Mapping
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
@@ -40,6 +43,34 @@ def _seen_from(here, peer, service, hostvars, default_port, probe_host="127.0.0.
 def address_of(variables):
     """Address by which other hosts reach the one with these variables, as the default of mlops_address has it."""
     return variables.get("mlops_address") or variables.get("ansible_host") or variables.get("inventory_hostname")
+
+
+def bridge_name(project: str, network: str = "") -> str:
+    """Name of the bridge of a project's network, its default one or the named one: Linux takes 15 characters, so a long one is cut and told
+    apart by a digest."""
+    name = f"{project}-{network}" if network else project
+    return name if len(name) <= 15 else f"{name[:8]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def _in_url(host: str) -> str:
+    """A name or address as a URL and a Host header have it."""
+    return f"[{host}]" if ":" in host else host
+
+
+def host_headers(hosts: list[str], port: int | str) -> list[str]:
+    """Host headers by which browsers and clients ask a port of a host, each once, for its names and addresses. Port 80 is left out."""
+    end = "" if int(port) == 80 else f":{port}"
+    return list(dict.fromkeys(_in_url(str(host).lower()) + end for host in hosts if host))
+
+
+def page_host(bind: str, variables: Mapping[str, Any], own: str = "") -> str:
+    """Where people open a host's pages, as a URL has it. bind: where its ports are published; variables: the host's; own: the address that it
+    calls others from. A port on all addresses is opened at the one that the inventory has, or else at the host's own."""
+    if bind not in ("0.0.0.0", "::"):
+        return _in_url(bind)
+    given = [str(variables.get(name) or "") for name in ("mlops_address", "ansible_host")]
+    known = [host for host in [*given, own] if host and host not in ("localhost", "::1") and not host.startswith("127.")]
+    return _in_url(known[0]) if known else "127.0.0.1"
 
 
 def scrape_targets(services, groups, hostvars, inventory_hostname, default_ports):
@@ -151,5 +182,6 @@ class FilterModule:
     def filters(self):
         return {"endpoint": endpoint, "roles_of": roles_of, "secret_file": secret_file, "secret_files": secret_files,
                 "scrape_targets": scrape_targets, "subject_alt_name": subject_alt_name, "address_of": address_of,
+                "bridge_name": bridge_name, "host_headers": host_headers, "page_host": page_host,
                 "published_ports": published_ports,
                 "named_files": named_files, "given": given, "problems": problems}

@@ -160,6 +160,11 @@ state:
 no_answer: {description: Why the host cannot be reached; made by the action plugin., returned: when it cannot be, type: str}
 now: {description: The host's clock in seconds since the epoch; the action plugin compares it with the controller's., returned: always, type: float}
 data: {description: Whether the host holds data of this project., returned: always, type: bool}
+bridges: {description: Bridges of the project's default network as it is., returned: when there is an answer, type: list, elements: str}
+known:
+  description: By which C(names) and C(addresses) others may know the host, and the C(address) that it calls others from.
+  returned: when there is an answer
+  type: dict
 """
 
 import json
@@ -167,7 +172,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.stack.plugins.module_utils import _reach
+from ansible_collections.mlops.stack.plugins.module_utils import _host_network, _reach
 from ansible_collections.mlops.stack.plugins.module_utils._host_checks import (
     address_warning,
     bind_problem,
@@ -176,11 +181,13 @@ from ansible_collections.mlops.stack.plugins.module_utils._host_checks import (
     free_mib,
     memory_mib,
     memory_problem,
+    own_address,
     port_problem,
 )
 
 OS_RELEASE = "/etc/os-release"
 ENGINE_DATA = "/var/lib/docker"
+BRIDGE = '{{.Id}} {{with .Options}}{{with index . "com.docker.network.bridge.name"}}{{.}}{{end}}{{end}}'
 # MiB that a host needs whose images and volumes are there.
 SETTLED = 1024
 
@@ -251,6 +258,12 @@ class Host:
         volumes = self.docker("volume", "ls", "--quiet", "--filter", self.filter)
         return bool(remembered) if volumes is None else bool(volumes.strip())
 
+    def bridges(self):
+        """Bridges of the project's default network: that which it was given, or what Docker calls one."""
+        networks = (self.docker("network", "ls", "--quiet", "--filter", self.filter, "--filter", "label=com.docker.compose.network=default") or "").split()
+        rows = (self.docker("network", "inspect", "--format", BRIDGE, *networks) or "") if networks else ""
+        return sorted({given or "br-" + number[:12] for number, _space, given in (row.partition(" ") for row in rows.splitlines())})
+
     def machine_problems(self, data):
         """What the machine lacks: space, memory, an Engine and Compose that will do."""
         wanted = self.module.params
@@ -288,6 +301,8 @@ def main():
     module.exit_json(
         changed=False, now=time.time(), remembered=remembered, data=data, doubts=[warning] if warning else [],
         problems=[problem for problem in problems if problem], unreached=_reach.unreached(wanted["reach"]),
+        bridges=host.bridges() if wanted["project"] else [],
+        known={"names": _host_network.names(), "addresses": _host_network.addresses(), "address": own_address()},
         images=(host.docker("image", "ls", "--filter", "reference=mlops/*", "--format", "{{.Repository}}:{{.Tag}}") or "").split())
 
 

@@ -167,9 +167,12 @@ def test_a_remote_workers_log_name_and_queue_are_its_own(three):
     assert len(set(workers)) == 1 and json.loads(workers[0]) == {"h2": "host-h2", "h3": "host-h3"}
 
 
-def test_one_host_on_loopback_has_no_firewall_and_no_canary(one):
-    assert not (one / "one/firewall").exists() and not (one / "one/airflow/dags/canary_workers.json").exists()
-    assert "driver_opts" not in (one / "one/compose.yaml").read_text()
+def test_one_host_on_loopback_lets_nobody_in_and_has_no_canary(one):
+    rules = (one / "one/firewall/rules/mlops.nft").read_text()
+    assert "elements" not in rules and "ip daddr 127.0.0.1 tcp dport { 3000, 5000," in rules
+    assert 'fib daddr oifname { "mlops", "mlops-cloud-sql", "mlops-identity" } drop' in rules
+    assert "com.docker.network.bridge.name: mlops\n" in (one / "one/compose.yaml").read_text().replace("}", "")
+    assert not (one / "one/airflow/dags/canary_workers.json").exists()
     worker = services(one, "one")["airflow-worker"]
     assert worker["command"] == ["worker", "--queues", "default"] and "ports" not in worker
 

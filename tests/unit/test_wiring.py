@@ -119,3 +119,29 @@ NAMES = {"MLFLOW_DB_USER": {"variable": "mlflow_db_user", "group": "mlflow"}}
 ])
 def test_a_variable_wins_over_the_environment_file(dotenv, hostvars, expected):
     assert wiring.given(NAMES, dotenv, hostvars, THREE, "a").get("MLFLOW_DB_USER") == expected
+
+
+@pytest.mark.parametrize("project, network, name", [
+    ("mlops", "", "mlops"), ("mlops", "identity", "mlops-identity"), ("mlops", "cloud-sql", "mlops-cloud-sql"),
+    ("mlops-of-the-team", "", "mlops-of-b18312"), ("mlops-of-the-test", "", "mlops-of-8a8bfa")])
+def test_a_bridge_has_a_name_that_linux_takes_and_no_other_project_has(project, network, name):
+    assert wiring.bridge_name(project, network) == name and len(name) <= 15
+
+
+def test_a_host_is_asked_by_each_name_once_in_lower_case_with_its_port():
+    assert wiring.host_headers(["ML.example.org", "10.0.0.2", "", "ml.example.org", "fd00::2"], "5000") == [
+        "ml.example.org:5000", "10.0.0.2:5000", "[fd00::2]:5000"]
+    assert wiring.host_headers(["ml", "fd00::2"], 80) == ["ml", "[fd00::2]"]
+
+
+@pytest.mark.parametrize("bind, variables, own, host", [
+    ("127.0.0.1", {"ansible_host": "10.0.0.2"}, "10.0.0.9", "127.0.0.1"),
+    ("10.0.0.3", {"ansible_host": "10.0.0.2"}, "10.0.0.9", "10.0.0.3"),
+    ("fd00::3", {}, "", "[fd00::3]"),
+    ("0.0.0.0", {"ansible_host": "ml.example.org"}, "10.0.0.9", "ml.example.org"),
+    ("0.0.0.0", {"mlops_address": "10.0.0.4", "ansible_host": "ml.example.org"}, "10.0.0.9", "10.0.0.4"),
+    ("0.0.0.0", {"ansible_host": "localhost"}, "10.0.0.9", "10.0.0.9"),
+    ("::", {"ansible_host": "127.0.0.1"}, "fd00::9", "[fd00::9]"),
+    ("0.0.0.0", {}, "", "127.0.0.1")])
+def test_pages_are_opened_where_another_machine_finds_them(bind, variables, own, host):
+    assert wiring.page_host(bind, variables, own) == host

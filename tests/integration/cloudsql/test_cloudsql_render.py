@@ -1,6 +1,9 @@
 """What the roles deliver for a Cloud SQL instance, and what they leave out."""
 
+import subprocess
+
 import pytest
+import yaml
 from test_render import LOCAL, env, render, services
 
 GIVEN = "MLFLOW_INSTANCE_CONNECTION=my-project:europe-west1:mlflow\nMLFLOW_DB_PASSWORD=hush\nMLFLOW_DB_USER=ml@my-project.iam\n"
@@ -27,10 +30,11 @@ def secret_names(directory, role):
 
 @pytest.fixture(scope="module")
 def instances(tmp_path_factory):
-    """Three ways to an instance, each on a host of its own."""
-    made = prepared(tmp_path_factory.mktemp("instances"), **{".env": GIVEN})
+    """Four ways to an instance, each on a host of its own."""
+    made = prepared(tmp_path_factory.mktemp("instances"), **{".env": GIVEN, "proxy.json": "{}"})
     # Logins would have a database on the stack's own PostgreSQL, which is not here.
-    hosts = {name: {"mlops_address": f"10.0.0.{number}", "mlflow_auth": False} for number, name in enumerate(("identity", "private", "psc"), 1)}
+    hosts = {name: {"mlops_address": f"10.0.0.{number}", "mlflow_auth": False} for number, name in enumerate(("identity", "private", "psc", "keyed"), 1)}
+    hosts["keyed"]["mlflow_cloud_sql_key_file"] = str(made / "secrets/proxy.json")
     for name in ("private", "psc"):
         hosts[name].update(mlflow_cloud_sql_iam_login=True, mlflow_cloud_sql_ip=name)
     rendered(made, hosts, "mlflow")
@@ -74,3 +78,20 @@ def test_without_an_instance_there_is_no_proxy(tmp_path):
     rendered(directory, {"one": {}}, "infra", "mlflow")
     assert "cloud-sql-proxy" not in services(directory, "one") and secret_names(directory / "one", "mlflow") == {"mlflow_pgpass"}
     assert "cloud-sql-proxy" not in (directory / "one/mlflow/checks.json").read_text()
+    assert networks(directory, "one") == ({"mlflow": None}, None)
+
+
+def networks(directory, host):
+    """The networks of each service, and those that the role makes."""
+    document = yaml.safe_load((directory / host / "mlflow/services.yaml").read_text())
+    return {name: service.get("networks") for name, service in document["services"].items()}, document.get("networks")
+
+
+@pytest.mark.parametrize("host, network", [("identity", "identity"), ("keyed", "cloud-sql")])
+def test_the_proxy_is_on_a_network_with_the_server_alone(instances, host, network):
+    """The one named identity leads to the cloud's metadata, and is the first by name: what is in both leaves the host by it."""
+    services_of, made = networks(instances, host)
+    assert services_of == {"cloud-sql-proxy": [network], "mlflow": ["default", network]}
+    name = f"0-mlops-{network}"
+    assert made == {network: {"name": name, "driver_opts": {"com.docker.network.bridge.name": f"mlops-{network}"}}} and name < "mlops"
+    subprocess.run(["docker", "compose", "--project-directory", instances / host, "config", "--quiet"], check=True)
