@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import ipaddress
 import os
@@ -83,10 +84,8 @@ def names(seconds: float = SECONDS) -> list[str]:
     found = [short]
 
     def ask() -> None:
-        try:
+        with contextlib.suppress(OSError, UnicodeError):  # it has no other name
             found.extend(row[3].lower().rstrip(".") for row in socket.getaddrinfo(short, None, flags=socket.AI_CANONNAME))
-        except (OSError, UnicodeError):
-            pass  # it has no other name
 
     asked = threading.Thread(target=ask, daemon=True)
     asked.start()
