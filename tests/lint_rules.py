@@ -15,6 +15,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # wait_healthy is how this project waits; these wait by the clock or for a port that says nothing.
 TASK_KEYWORDS = {"until", "retries", "delay"}
 MODULES = {"pause", "wait_for", "wait_for_connection"}
+# Modules of this collection that call Docker's client.
+DOCKER_MODULES = {"mlops.stack.template_tree", "mlops.stack.airflow_secret_digests"}
 TASK_LISTS = ("tasks", "pre_tasks", "post_tasks", "handlers", "block", "rescue", "always")
 LARGEST = [  # first pattern that matches; lines
     ("molecule/*/molecule.yml", 15),
@@ -54,19 +56,46 @@ def tasks_in(entries: Any) -> Iterator[dict[str, Any]]:
 
 
 def bad_tasks(paths: list[pathlib.Path]) -> Iterator[str]:
-    """Tasks that wait by the clock, or that the inventory can make root against their word."""
+    """Tasks that wait by the clock, that the inventory can make root against their word, or that the environment leads elsewhere."""
+    used = docker_variables()
     for path in paths:
         inside = path.relative_to(ROOT).parts
         if path.suffix not in (".yml", ".yaml") or not (inside[0] == "playbooks" or (inside[0] == "roles" and inside[2] in ("tasks", "handlers"))):
             continue
+        yield from bad_docker_tasks(path, load(path), used)
         for task in tasks_in(load(path)):
             names = {key.rpartition(".")[2] for key in task}
             for word in sorted((names & MODULES) | (TASK_KEYWORDS & task.keys())):
                 yield f"{path.relative_to(ROOT)}: task {task.get('name')!r} uses {word}; wait with mlops.stack.wait_healthy"
+            # Another answers in the place of the stack's own services where the host has a proxy.
+            if any(key == "ansible.builtin.uri" and "url" in task[key] and "use_proxy" not in task[key] for key in task):
+                yield f"{path.relative_to(ROOT)}: task {task.get('name')!r} asks by the host's proxy; say use_proxy"
             if task.get("become") is False:
                 yield f"{path.relative_to(ROOT)}: task {task.get('name')!r} has become: false, which ansible_become beats; set that in its vars"
         if re.search(r"\bsleep\b", re.sub(r"#.*", "", path.read_text())):
             yield f"{path.relative_to(ROOT)}: sleep; wait with mlops.stack.wait_healthy"
+
+
+def docker_variables() -> list[str]:
+    """Names of the roles' variables that are a command of Docker's."""
+    rows = [row for path in ROOT.glob("roles/*/vars/**/*.yml") for row in (load(path) or {}).items()]
+    return [name for name, value in rows if re.search(r"""^\['docker',|\[['"]docker['"], """, str(value))]
+
+
+def bad_docker_tasks(path: pathlib.Path, entries: Any, used: list[str], inherited: str = "") -> Iterator[str]:
+    """Tasks with Docker's client that the user's environment could lead elsewhere: COMPOSE_PROJECT_NAME, DOCKER_CONTEXT, ..."""
+    for entry in entries or []:
+        if not isinstance(entry, dict):
+            continue
+        environment = str(entry.get("environment", inherited))
+        command = next((str(value) for key, value in entry.items() if key.rpartition(".")[2] in ("command", "shell")), "")
+        client = (re.search(r"(^|[^\w./-])docker ", command) or re.search(r"""\[['"]docker['"],""", command)
+                  or any(re.search(rf"\b{name}\b", command) for name in used) or DOCKER_MODULES & entry.keys()
+                  or any(key.startswith("community.docker.") for key in entry))
+        if client and "DOCKER_HOST" not in environment and "__mlops_docker_environment" not in environment:
+            yield f"{path.relative_to(ROOT)}: task {entry.get('name')!r} calls Docker without environment: \"{{{{ __mlops_docker_environment }}}}\""
+        for key in TASK_LISTS:
+            yield from bad_docker_tasks(path, entry.get(key), used, environment)
 
 
 def differences(role: pathlib.Path) -> Iterator[str]:

@@ -18,6 +18,8 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
+from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv
+from ansible_collections.mlops.stack.plugins.plugin_utils._proxies import without_proxy
 
 MANIFEST = ".delivered.json"
 SERVICES = "services.yaml"
@@ -92,6 +94,22 @@ def merged(defaults, service):
     return result
 
 
+def environment_of(service):
+    """The environment that stands in a service itself; a name without a value has that of Compose's own."""
+    given = service.get("environment") or {}
+    return given if isinstance(given, dict) else {name: value if sign else None for name, sign, value in (row.partition("=") for row in given)}
+
+
+def proxy_environment(service, files, given=False, no_proxy="", direct=()):
+    """What a service that has proxies asks without them; nothing where it has none."""
+    env = {}
+    for name in service.get("env_file") or []:
+        if os.path.normpath(name) in files:
+            env.update(from_dotenv(files[os.path.normpath(name)].content.decode()))
+    env.update(environment_of(service))
+    return without_proxy(env, given, no_proxy, direct)
+
+
 class PlainDumper(yaml.SafeDumper):
     """Writes repeated values out, so that an operator reads each service by itself."""
 
@@ -99,14 +117,17 @@ class PlainDumper(yaml.SafeDumper):
         return True
 
 
-def complete_services(text, files, defaults, salt, role):
-    """The text of services.yaml with the defaults and the inputs label in each service."""
+def complete_services(text, files, defaults, salt, role, proxies=None):
+    """The text of services.yaml with the defaults, the inputs label and what passes by proxies in each service."""
     document = yaml.safe_load(text) or {}
     services = document.get("services") or {}
     # Ansible's tagged strings and lazy dictionaries as plain ones, which YAML knows.
     defaults = json.loads(json.dumps(defaults))
     for name, service in services.items():
         service = services[name] = merged(defaults, service)
+        direct = proxy_environment(service, files, **json.loads(json.dumps(proxies or {})))
+        if direct:
+            service["environment"] = {**environment_of(service), **direct}
         digest = inputs_digest(service, document.get("secrets", {}), files, salt)
         if digest:
             service.setdefault("labels", {})[LABEL] = digest
@@ -125,7 +146,7 @@ class ActionModule(ActionBase):
             if missing:
                 raise AnsibleActionFail("template_tree: %s is missing; state=present needs src and dest" % " and ".join(missing))
             files = self._collect(args, task_vars)
-            for name in ("secrets", "salt", "service_defaults", "trees", "src", "exclude", "files", "live"):
+            for name in ("secrets", "salt", "service_defaults", "proxies", "trees", "src", "exclude", "files", "live"):
                 args.pop(name, None)
             args["archive"] = self._hand_over(files)
         result.update(self._execute_module(module_args=args, task_vars=task_vars))
@@ -160,7 +181,7 @@ class ActionModule(ActionBase):
         if SERVICES in files:
             files[SERVICES].content = complete_services(
                 files[SERVICES].content.decode(), files, args.get("service_defaults") or {}, str(args.get("salt") or ""),
-                os.path.basename(os.path.dirname(source))).encode()
+                os.path.basename(os.path.dirname(source)), args.get("proxies")).encode()
         return files
 
     def _render(self, text, path, task_vars):

@@ -161,6 +161,10 @@ no_answer: {description: Why the host cannot be reached; made by the action plug
 now: {description: The host's clock in seconds since the epoch; the action plugin compares it with the controller's., returned: always, type: float}
 data: {description: Whether the host holds data of this project., returned: always, type: bool}
 bridges: {description: Bridges of the project's default network as it is., returned: when there is an answer, type: list, elements: str}
+proxies:
+  description: Whether Docker's client gives proxies to every container, C(given), and C(no_proxy), what it lets pass by them.
+  returned: when there is an answer
+  type: dict
 known:
   description: By which C(names) and C(addresses) others may know the host, and the C(address) that it calls others from.
   returned: when there is an answer
@@ -172,7 +176,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.stack.plugins.module_utils import _host_network, _reach
+from ansible_collections.mlops.stack.plugins.module_utils import _host_docker, _host_network, _reach
 from ansible_collections.mlops.stack.plugins.module_utils._host_checks import (
     address_warning,
     bind_problem,
@@ -187,6 +191,8 @@ from ansible_collections.mlops.stack.plugins.module_utils._host_checks import (
 
 OS_RELEASE = "/etc/os-release"
 ENGINE_DATA = "/var/lib/docker"
+# The Engine that the stack runs on, whatever the user's environment says.
+CLIENT = {"DOCKER_HOST": _host_docker.SOCKET, "DOCKER_CONTEXT": "", "DOCKER_TLS": "", "DOCKER_TLS_VERIFY": "", "DOCKER_API_VERSION": ""}
 BRIDGE = '{{.Id}} {{with .Options}}{{with index . "com.docker.network.bridge.name"}}{{.}}{{end}}{{end}}'
 # MiB that a host needs whose images and volumes are there.
 SETTLED = 1024
@@ -242,7 +248,7 @@ class Host:
         """Output of a docker command, or None where no Engine answers."""
         if not self.module.get_bin_path("docker"):
             return None
-        status, out, _err = self.module.run_command(["docker"] + list(args))
+        status, out, _err = self.module.run_command(["docker"] + list(args), environ_update=CLIENT)
         return out if status == 0 else None
 
     def remembered(self, path):
@@ -294,6 +300,8 @@ def main():
             problems.append("%s cannot be read (%s); restore it from a backup, or remove it if the data is gone" % (wanted["state_path"], error))
         data = host.holds_data(remembered)
     ours = host.docker("ps", "--filter", host.filter, "--format", "{{.Ports}}") or ""
+    config = _host_docker.client_config(_host_docker.config_path(os.environ))
+    problems.append(_host_docker.other_engine_problem(os.environ, config, _host_docker.config_path(os.environ)))
     problems.append(bind_problem(wanted["bind"]))
     problems += [port_problem(port, ours) for port in wanted["ports"]]
     problems += host.machine_problems(data)
@@ -301,6 +309,7 @@ def main():
     module.exit_json(
         changed=False, now=time.time(), remembered=remembered, data=data, doubts=[warning] if warning else [],
         problems=[problem for problem in problems if problem], unreached=_reach.unreached(wanted["reach"]),
+        proxies=_host_docker.proxies(config),
         bridges=host.bridges() if wanted["project"] else [],
         known={"names": _host_network.names(), "addresses": _host_network.addresses(), "address": own_address()},
         images=(host.docker("image", "ls", "--filter", "reference=mlops/*", "--format", "{{.Repository}}:{{.Tag}}") or "").split())

@@ -91,6 +91,13 @@ options:
     description: Compose keys that each service gets unless it sets them itself.
     type: dict
     default: {}
+  proxies:
+    description:
+      - Proxies of the services' environments. C(given) says whether Docker's client gives some to every container, which C(no_proxy) lets pass by
+        those; C(direct) lists names and addresses that no service asks through a proxy. A service that has proxies, of either, gets
+        C(NO_PROXY) and C(no_proxy) with its own list, or C(no_proxy), and C(direct). Used on the controller.
+    type: dict
+    default: {}
   archive:
     description: Archive with the rendered files; set by the action plugin.
     type: path
@@ -312,6 +319,7 @@ def main():
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "salt": {"type": "str", "default": "", "no_log": True},
             "service_defaults": {"type": "dict", "default": {}},
+            "proxies": {"type": "dict", "default": {}},
             "archive": {"type": "path"},
             "absent": {"type": "list", "elements": "path", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -19,6 +19,11 @@ NEIGHBOUR = f"mlops{os.getpid() % 100000}"  # a network namespace, and the host'
 HOSTS_ADDRESS, NEIGHBOURS_ADDRESS = "198.18.77.1", "198.18.77.2"  # RFC 2544
 # One of those where a cloud tells a machine who it is; not the one that this machine may have a use for.
 METADATA = "169.254.170.2"
+# What a user may have in the environment, and in a file .env beside compose.yaml, for the sake of other projects.
+OF_THE_USER = {"COMPOSE_PROJECT_NAME": "acme", "COMPOSE_FILE": "/nowhere/compose.yaml", "COMPOSE_PATH_SEPARATOR": "/", "COMPOSE_PROFILES": "acme",
+               "COMPOSE_ENV_FILES": "/nowhere/.env", "COMPOSE_REMOVE_ORPHANS": "true", "COMPOSE_IGNORE_ORPHANS": "true",
+               "COMPOSE_STATUS_STDOUT": "1", "DOCKER_CONTEXT": "nowhere", "DOCKER_HOST": "tcp://127.0.0.1:1", "DOCKER_TLS_VERIFY": "1",
+               "DOCKER_API_VERSION": "1.12", "DOCKER_DEFAULT_PLATFORM": "linux/s390x", "DOCKER_BUILDKIT": "0"}
 LISTEN = "import socket; s = socket.create_server(('', {})); [s.accept()[0].close() for _ in iter(int, 1)]"
 TRY = """
 import socket
@@ -32,8 +37,8 @@ while True:
 CONNECT = "import socket; socket.create_connection(('{}', {}), 3).close()"
 
 
-def run(*words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+def run(*words: object, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False, env={**os.environ, **env})
     assert done.returncode == 0 or not check, f"{words}: {done.stdout}{done.stderr}"
     return done
 
@@ -51,10 +56,10 @@ class Host:
         self.path, self.port = path, port
 
     def play(self, *arguments: str) -> str:
-        return run("ansible-playbook", "-i", self.path / "hosts.yml", HERE / "play.yml", *arguments).stdout
+        return run("ansible-playbook", "-i", self.path / "hosts.yml", HERE / "play.yml", *arguments, **OF_THE_USER).stdout
 
     def compose(self, *words: str) -> str:
-        return run("docker", "compose", "--project-directory", self.path / "project", *words).stdout
+        return run("docker", "compose", "--project-directory", self.path / "project", *words, COMPOSE_DISABLE_ENV_FILE="true").stdout
 
     def address(self, service: str) -> str:
         found = json.loads(run("docker", "inspect", f"{PROJECT}-{service}-1").stdout)[0]["NetworkSettings"]["Networks"]
@@ -115,6 +120,7 @@ def host(tmp_path_factory):
     (path / "project/probe/services.yaml").write_text(yaml.safe_dump(project))
     # As an installation is that had no firewall: its network's bridge has the name that Docker gave it.
     (path / "project/compose.yaml").write_text(f"name: {PROJECT}\nnetworks: {{default: {{name: {PROJECT}}}}}\ninclude: [probe/services.yaml]\n")
+    (path / "project/.env").write_text("COMPOSE_PROJECT_NAME=emca\nCOMPOSE_FILE=nowhere.yaml\n")
     made = Host(path, port)
     try:
         made.compose("up", "--detach")
