@@ -1,6 +1,7 @@
 """What changes when a variable says so: TLS between hosts, the ports of logs, external servers, and one host that others reach."""
 
 import ipaddress
+import json
 
 from cryptography import x509
 from test_render import ONE, THREE, env, render, services, worker_checks
@@ -59,3 +60,14 @@ def test_one_host_that_others_reach_is_closed_by_the_firewall(tmp_path):
     assert render(tmp_path, ONE, "-e", "mlops_bind=10.0.0.9").returncode == 0
     rules = (tmp_path / "one/firewall/rules/mlops.nft").read_text()
     assert "ip daddr 10.0.0.9" in rules and "one" not in rules
+
+
+def test_behind_a_proxy_every_container_asks_the_stack_without_it(tmp_path):
+    given = {"__mlops_preflight": {"proxies": {"given": True, "no_proxy": "corp.example"}}}
+    assert render(tmp_path, THREE, "-e", json.dumps(given)).returncode == 0
+    names = {name for host in ("h1", "h2", "h3") for name in services(tmp_path, host)}
+    for host in ("h1", "h2", "h3"):
+        for name, service in services(tmp_path, host).items():
+            found = service["environment"]["no_proxy"].split(",")
+            assert service["environment"]["NO_PROXY"].split(",") == found and found[0] == "corp.example", name
+            assert names | {"localhost", "127.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.3", "metadata.google.internal"} <= set(found), name
