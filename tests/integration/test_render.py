@@ -169,7 +169,7 @@ def test_a_remote_workers_log_name_and_queue_are_its_own(three):
 
 def test_one_host_on_loopback_lets_nobody_in_and_has_no_canary(one):
     rules = (one / "one/firewall/rules/mlops.nft").read_text()
-    assert "elements" not in rules and "ip daddr 127.0.0.1 tcp dport { 3000, 5000," in rules
+    assert "saddr" not in rules and "ip daddr 127.0.0.1 tcp dport { 3000, 5000," in rules
     assert 'fib daddr oifname { "mlops", "mlops-cloud-sql", "mlops-identity" } drop' in rules
     assert "com.docker.network.bridge.name: mlops\n" in (one / "one/compose.yaml").read_text().replace("}", "")
     assert not (one / "one/airflow/dags/canary_workers.json").exists()
