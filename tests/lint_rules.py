@@ -98,6 +98,14 @@ def bad_docker_tasks(path: pathlib.Path, entries: Any, used: list[str], inherite
             yield from bad_docker_tasks(path, entry.get(key), used, environment)
 
 
+def free_plays(paths: list[pathlib.Path]) -> Iterator[str]:
+    """Plays whose hosts would not wait for each other where ANSIBLE_STRATEGY says so."""
+    for path in [path for path in paths if path.parent == ROOT / "playbooks" and path.suffix == ".yml"]:
+        for play in load(path):
+            if "hosts" in play and play.get("strategy") != "linear":
+                yield f"{path.relative_to(ROOT)}: play {play.get('name')!r} does not say strategy: linear"
+
+
 def differences(role: pathlib.Path) -> Iterator[str]:
     """Where a role's argument specs and its defaults do not say the same."""
     specs = load(role / "meta" / "argument_specs.yml")["argument_specs"]
@@ -157,7 +165,7 @@ def text_rules(paths: list[pathlib.Path]) -> Iterator[str]:
 
 def main() -> int:
     paths = files()
-    found = [*bad_tasks(paths), *role_rules(), *scenario_rules(), *text_rules(paths)]
+    found = [*bad_tasks(paths), *free_plays(paths), *role_rules(), *scenario_rules(), *text_rules(paths)]
     print("\n".join(found) or "lint_rules: nothing found")
     return 1 if found else 0
 

@@ -16,18 +16,19 @@ from functools import partial
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
+from ansible_collections.mlops.stack.plugins.module_utils._versions import unknown_problems, version_problems
 from ansible_collections.mlops.stack.plugins.modules.preflight import ARGUMENTS
 from ansible_collections.mlops.stack.plugins.plugin_utils._airflow_given import airflow_problems, login_problems
+from ansible_collections.mlops.stack.plugins.plugin_utils._controller import require_ansible
 from ansible_collections.mlops.stack.plugins.plugin_utils._dag_files import dag_warnings
 from ansible_collections.mlops.stack.plugins.plugin_utils._given_files import given_file_problems
 from ansible_collections.mlops.stack.plugins.plugin_utils._inventory import inventory_problems
-from ansible_collections.mlops.stack.plugins.plugin_utils._shapes import is_port
+from ansible_collections.mlops.stack.plugins.plugin_utils._shapes import is_image, is_port
 from ansible_collections.mlops.stack.plugins.plugin_utils._targets import targets
 from ansible_collections.mlops.stack.plugins.plugin_utils._variables import variable_problems
 
-# Products of which one version (for PostgreSQL, a major) cannot read the data of another (postgresql.org, "Upgrading a Cluster").
-UNREADABLE = ("postgres",)
-ON_HOST = ("project", "state_path", "ports", "reach", "bind", "address", "min_free_mib", "min_memory_mib", "min_engine", "min_compose", "distributions")
+ON_HOST = ("project", "state_path", "runs_parts", "bridge", "start_empty", "given_images", "ports", "reach", "bind", "address", "min_free_mib",
+           "min_memory_mib", "min_engine", "min_compose", "distributions")
 # Products that keep data on the host that has them, and nowhere else.
 KEPT = ("mlflow", "postgres")
 # Seconds that clocks may differ. Airflow's tokens for reading a task's log live 30 s.
@@ -82,22 +83,13 @@ def digests(secrets, salt):
 
 
 def data_problems(remembered, wanted_secrets, wanted_versions, allow_migration):
-    """Secrets and versions that do not fit the data on the host, and data of what is to leave it."""
+    """Secrets and versions that do not fit the data on the host, and data of what is to leave it. A version that nobody knows yet is None."""
     had = remembered.get("secrets", {})
     changed = [name for name, digest in digests(wanted_secrets, remembered.get("salt", "")).items() if name in had and had[name] != digest]
     if changed:
         yield ("the data on this host was made with another %s; point mlops_secrets_dir to the folder that this host was set up with, "
                "restore that folder, or delete the data (playbooks/down.yml -e delete_data=true)" % " and ".join(changed))
-    for name, version in sorted(wanted_versions.items()):
-        have = remembered.get("versions", {}).get(name)
-        if not have or have == version:
-            continue
-        if name in UNREADABLE:
-            yield ("%s %s holds data here and %s is wanted, which cannot read it: dump the databases with %s, delete the data, "
-                   "and restore the dump with %s; or keep %s" % (name, have, version, have, version, have))
-        elif not allow_migration:
-            yield ("%s %s holds data here and %s is wanted: that migrates its schema, and there is no way back; back up the databases "
-                   "and run again with -e mlops_allow_migration=true, or keep %s" % (name, have, version, have))
+    yield from version_problems(remembered, {name: version for name, version in wanted_versions.items() if version}, allow_migration)
     for name in [] if allow_migration else sorted(set(KEPT).intersection(remembered.get("versions", {})).difference(wanted_versions)):
         yield ("%s %s holds data here and is not to run here any more, so elsewhere it would begin without: put the host back into its group; "
                "or move the data and run again with -e mlops_allow_migration=true, which leaves what is here in its volumes"
@@ -115,8 +107,9 @@ class ActionModule(ActionBase):
     """Options are documented in the module of the same name."""
 
     def run(self, tmp=None, task_vars=None):
+        require_ansible()
         result = super().run(tmp, task_vars)
-        result.update(changed=False, problems=[], controller_problems=[], unreached=[], images=[], data=False, settled=False)
+        result.update(changed=False, problems=[], controller_problems=[], unreached=[], images=[], data=False, settled=False, given_versions={})
         self._vars, self._seen = task_vars, {}
         args, unclear = self._options()
         problems = self._controllers(args, result["controller_problems"])
@@ -125,16 +118,21 @@ class ActionModule(ActionBase):
         result["sound"] = not problems and not unclear and "now" in result
         problems += unclear if not problems and not result["controller_problems"] else []
         result["problems"] = list(dict.fromkeys(problems + result["problems"]))
-        secrets, versions = args.get("secrets") or {}, args.get("versions") or {}
+        given, asked = args.get("given_images") or {}, result["given_versions"]
+        # A given image that is not on the host yet is asked once it is there (module record).
+        secrets, versions = args.get("secrets") or {}, {**(args.get("versions") or {}), **dict.fromkeys(given, None), **asked}
+        versions = {name: version for name, version in versions.items() if name in (args.get("versions") or {})}
         if result["data"]:
             result["problems"] += data_problems(remembered, secrets, versions, args.get("allow_migration"))
+            result["problems"] += unknown_problems(asked, given, remembered, args.get("allow_migration"))
         # A host without data starts afresh; one with data keeps what other runs remembered of parts that this one leaves out.
         base = remembered if result["data"] else {}
         salt = remembered.get("salt") or random.token_hex(16)
         result["state"] = {
             "salt": salt,
             "secrets": {**base.get("secrets", {}), **digests(secrets, salt)},
-            "versions": {**{name: version for name, version in base.get("versions", {}).items() if name not in KEPT}, **versions},
+            "versions": {**{name: version for name, version in base.get("versions", {}).items() if name not in KEPT or name in versions},
+                         **{name: version for name, version in versions.items() if version}},
         }
         return result
 
@@ -149,6 +147,7 @@ class ActionModule(ActionBase):
                 problems.append("%s cannot be evaluated for preflight: %s" % (variable, " ".join(str(error).split())))
         # One bad port keeps none of the others from being looked at; the variable that it is from is told by itself.
         found["ports"] = [row for row in found.get("ports") or [] if is_port(row["port"])]
+        found["given_images"] = {name: image for name, image in (found.get("given_images") or {}).items() if is_image(image)}
         for option in [name for name in found if name in ON_HOST]:
             wrong = ArgumentSpecValidator({option: ARGUMENTS[option]}).validate({option: found[option]}).error_messages
             if wrong:

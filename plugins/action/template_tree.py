@@ -17,9 +17,15 @@ import tempfile
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible.template import trust_as_template
 from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv
+from ansible_collections.mlops.stack.plugins.plugin_utils._controller import require_ansible
 from ansible_collections.mlops.stack.plugins.plugin_utils._proxies import without_proxy
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:
+    # An older ansible-core, which require_ansible refuses.
+    trust_as_template = None
 
 MANIFEST = ".delivered.json"
 SERVICES = "services.yaml"
@@ -139,6 +145,7 @@ class ActionModule(ActionBase):
     """Options are documented in the module of the same name."""
 
     def run(self, tmp=None, task_vars=None):
+        require_ansible()
         result = super().run(tmp, task_vars)
         args = dict(self._task.args)
         if args.get("state", "present") == "present":

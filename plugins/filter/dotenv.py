@@ -12,7 +12,7 @@ from ansible_collections.mlops.stack.plugins.plugin_utils._dotenv import NAME, e
 
 
 def from_dotenv(text):
-    """Variables of an environment file as a dict of str to str, by python-dotenv's rules, nothing interpolated.
+    """Variables of an environment file as a dict of str to str, by python-dotenv's rules, with references as Compose has them.
 
     A byte order mark and CRLF line ends are accepted. A line without "=" has no value and is left out.
     """

@@ -124,6 +124,16 @@ def named_files(names, variables):
     return [{"name": name, "path": variables[name]} for name in names if variables.get(name)]
 
 
+def given_images(wanted, variables, images, here):
+    """The images that the user gives in place of the stack's own: short name -> image.
+
+    wanted: short names of the images that the host runs; variables: short name -> variable that names another image; images: short
+    name -> image (mlops_images), which may be somebody else's too; here: the host's variables, without roles' defaults.
+    """
+    found = {name: str(here.get(variables.get(name)) or images[name]) for name in wanted}
+    return {name: image for name, image in found.items() if image != images[name] or not image.startswith("mlops/")}
+
+
 def given(names, dotenv, hostvars, groups, inventory_hostname):
     """What the user gives of names: {name: {"value", "source": "variable" or ".env"}}; those that are not given are left out.
 
@@ -184,4 +194,4 @@ class FilterModule:
                 "scrape_targets": scrape_targets, "subject_alt_name": subject_alt_name, "address_of": address_of,
                 "bridge_name": bridge_name, "host_headers": host_headers, "page_host": page_host,
                 "published_ports": published_ports,
-                "named_files": named_files, "given": given, "problems": problems}
+                "named_files": named_files, "given": given, "given_images": given_images, "problems": problems}

@@ -102,6 +102,10 @@ class DockerApi:
         _status, value = self._json(f"/containers/json?{query}", deadline)
         return [entry["Id"] for entry in value or []]
 
+    def offered(self, image: str, deadline: float) -> bool:
+        """Whether a registry gives the image to the Engine, which knows mirrors and proxies, without a login."""
+        return self._call(f"/distribution/{quote(image, safe='/:@')}/json", deadline)[0] == 200
+
     def _json(self, path: str, deadline: float) -> tuple[int, Any]:
         status, _headers, body = self._call(path, deadline)
         if status == 400 and b"API version" in body and self._floor(body, deadline):

@@ -22,6 +22,13 @@ extends_documentation_fragment: [ansible.builtin.action_common_attributes]
 options:
   project: {description: Name of the Compose project. Wanted., type: str}
   state_path: {description: File in which the host remembers versions and secret digests. Wanted., type: path}
+  runs_parts: {description: Whether the host is to run parts of the stack., type: bool, default: true}
+  bridge: {description: Network interface that the project makes; empty checks nothing., type: str, default: ""}
+  start_empty: {description: Begin without remembered data that is gone., type: bool, default: false}
+  given_images:
+    description: Images that the user gives in place of the stack's own, by short name. One that the host lacks must be there to pull.
+    type: dict
+    default: {}
   ports:
     description: Ports this host will publish.
     type: list
@@ -153,6 +160,8 @@ doubts: {description: What may be wrong; the action plugin warns of it., returne
 settled: {description: Whether the host remembers former runs; made by the action plugin., returned: always, type: bool}
 sound: {description: Whether the host answered and no variable is wrong; made by the action plugin., returned: always, type: bool}
 images: {description: Local names of the images that the host has., returned: always, type: list, elements: str}
+given_versions: {description: What the given images that own a schema say of their versions; null where they do not., returned: always, type: dict}
+lost: {description: Remembered data volumes that are not there., returned: always, type: list, elements: str}
 state:
   description: What to write to O(state_path) once the run goes on; made by the action plugin.
   returned: always
@@ -171,12 +180,13 @@ known:
   type: dict
 """
 
-import json
 import os
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.stack.plugins.module_utils import _host_docker, _host_network, _reach
+from ansible_collections.mlops.stack.plugins.module_utils import _host_docker, _host_network, _project, _reach
+from ansible_collections.mlops.stack.plugins.module_utils._docker_cli import docker_of, engine_data
 from ansible_collections.mlops.stack.plugins.module_utils._host_checks import (
     address_warning,
     bind_problem,
@@ -188,11 +198,9 @@ from ansible_collections.mlops.stack.plugins.module_utils._host_checks import (
     own_address,
     port_problem,
 )
+from ansible_collections.mlops.stack.plugins.module_utils._versions import given_problems, image_versions
 
 OS_RELEASE = "/etc/os-release"
-ENGINE_DATA = "/var/lib/docker"
-# The Engine that the stack runs on, whatever the user's environment says.
-CLIENT = {"DOCKER_HOST": _host_docker.SOCKET, "DOCKER_CONTEXT": "", "DOCKER_TLS": "", "DOCKER_TLS_VERIFY": "", "DOCKER_API_VERSION": ""}
 BRIDGE = '{{.Id}} {{with .Options}}{{with index . "com.docker.network.bridge.name"}}{{.}}{{end}}{{end}}'
 # MiB that a host needs whose images and volumes are there.
 SETTLED = 1024
@@ -201,6 +209,10 @@ SETTLED = 1024
 ARGUMENTS = {
     "project": {"type": "str"},
     "state_path": {"type": "path"},
+    "runs_parts": {"type": "bool", "default": True},
+    "bridge": {"type": "str", "default": ""},
+    "start_empty": {"type": "bool", "default": False},
+    "given_images": {"type": "dict", "default": {}},
     "ports": {"type": "list", "elements": "dict", "default": [], "options": {
         "name": {"type": "str", "required": True},
         "address": {"type": "str", "required": True},
@@ -242,27 +254,12 @@ ARGUMENTS = {
 class Host:
     def __init__(self, module):
         self.module = module
-        self.filter = "label=com.docker.compose.project=%s" % module.params["project"]
+        self.docker = docker_of(module)
+        self.filter = "label=%s=%s" % (_project.LABEL, module.params["project"])
 
-    def docker(self, *args):
-        """Output of a docker command, or None where no Engine answers."""
-        if not self.module.get_bin_path("docker"):
-            return None
-        status, out, _err = self.module.run_command(["docker"] + list(args), environ_update=CLIENT)
-        return out if status == 0 else None
-
-    def remembered(self, path):
-        """What state_path holds, {} where it is missing; a damaged file is the caller's problem."""
-        try:
-            with open(path, encoding="utf-8") as handle:
-                return json.load(handle)
-        except FileNotFoundError:
-            return {}
-
-    def holds_data(self, remembered):
-        """Whether volumes of the project exist. A host that remembers data and has no Engine up is taken to hold it."""
-        volumes = self.docker("volume", "ls", "--quiet", "--filter", self.filter)
-        return bool(remembered) if volumes is None else bool(volumes.strip())
+    def data(self, remembered: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+        """What the host has of the project: (problems, what else the module returns)."""
+        return _project.look(self.docker, self.module.params, remembered)
 
     def bridges(self):
         """Bridges of the project's default network: that which it was given, or what Docker calls one."""
@@ -273,7 +270,7 @@ class Host:
     def machine_problems(self, data):
         """What the machine lacks: space, memory, an Engine and Compose that will do."""
         wanted = self.module.params
-        free, where = free_mib(ENGINE_DATA)
+        free, where = free_mib(engine_data(self.docker))
         need = min(wanted["min_free_mib"], SETTLED) if data else wanted["min_free_mib"]
         if free < need:
             yield "%d MiB are free in %s and %d are needed; make room (docker system prune) or set mlops_min_free_mib" % (free, where, need)
@@ -291,23 +288,27 @@ def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, required_together=[("project", "state_path")], supports_check_mode=True)
     wanted = module.params
     host = Host(module)
-    problems = []
-    remembered, data = {}, False
+    problems: list[str | None] = []
+    remembered: dict[str, Any] = {}
+    about: dict[str, Any] = {"data": False}
     if wanted["state_path"]:
         try:
-            remembered = host.remembered(wanted["state_path"])
+            remembered = _project.read_state(wanted["state_path"])
         except (ValueError, OSError) as error:
             problems.append("%s cannot be read (%s); restore it from a backup, or remove it if the data is gone" % (wanted["state_path"], error))
-        data = host.holds_data(remembered)
+        found, about = host.data(remembered)
+        problems += found
     ours = host.docker("ps", "--filter", host.filter, "--format", "{{.Ports}}") or ""
     config = _host_docker.client_config(_host_docker.config_path(os.environ))
     problems.append(_host_docker.other_engine_problem(os.environ, config, _host_docker.config_path(os.environ)))
     problems.append(bind_problem(wanted["bind"]))
     problems += [port_problem(port, ours) for port in wanted["ports"]]
-    problems += host.machine_problems(data)
+    problems += host.machine_problems(about["data"])
+    problems += given_problems(host.docker, wanted["given_images"])
     warning = address_warning(wanted["address"], wanted["bind"])
     module.exit_json(
-        changed=False, now=time.time(), remembered=remembered, data=data, doubts=[warning] if warning else [],
+        changed=False, now=time.time(), given_versions=image_versions(host.docker, wanted["given_images"]),
+        **{"lost": [], "remembered": remembered, **about, "doubts": about.get("doubts", []) + ([warning] if warning else [])},
         problems=[problem for problem in problems if problem], unreached=_reach.unreached(wanted["reach"]),
         proxies=_host_docker.proxies(config),
         bridges=host.bridges() if wanted["project"] else [],

@@ -117,8 +117,8 @@ def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) 
 
     for path, text in texts([files["dotenv"]]):
         found = list(entries(text))
-        misspelt, unknown = name_problems(path, found, files["names"], files["unused"])
-        problems += [*syntax_problems(path, found), *misspelt, *value_problems(path, found, files["names"], files["taken"])]
+        misspelt, unknown = name_problems(path, found, files["names"], files["unused"], files["given"])
+        problems += [*syntax_problems(path, found, files["names"]), *misspelt, *value_problems(path, found, files["names"], files["taken"])]
         warnings += [*unknown, *cut_warnings(path, found, files["names"])]
     both = [path for path in files["environments"] if os.path.lexists(path)]
     if len(both) > 1:

@@ -75,6 +75,7 @@ class Shape(NamedTuple):
     each: bool = False
 
 
+is_image = matches(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:\w[\w.-]{0,127})?(@sha256:[0-9a-f]{64})?")
 HOST = "a name or an address alone, without scheme, port or path"
 # The first whose names match counts. A dictionary's values have the shape each.
 SHAPES = [
@@ -95,8 +96,7 @@ SHAPES = [
     Shape(r".*_host|mlops_address", is_host, HOST),
     Shape(r".*_smarthost", matches(r"[^\s/:]+:[0-9]{1,5}"), "host:port"),
     Shape(r"images_registry_mirror|images_registry_prefix", matches(r"[^\s/:]+(:[0-9]{1,5})?(/[^\s:]+)?"), "host[:port][/path], without a scheme"),
-    Shape(r".*_image", matches(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:\w[\w.-]{0,127})?(@sha256:[0-9a-f]{64})?"),
-          "an image's name, such as registry.example.org/mlflow:3"),
+    Shape(r".*_image", is_image, "an image's name, such as registry.example.org/mlflow:3"),
     Shape(r".*_uid|mlops_image_uids", matches("[0-9]{1,10}"), "a user id"),
     Shape(r".*_(workers|concurrency|max_connections)", matches("[1-9][0-9]*"), "a whole number of 1 or more"),
     Shape(r".*_(timeout|seconds)", lambda value: float(value) > 0, "a number of seconds above 0"),

@@ -20,7 +20,8 @@ from ansible_collections.mlops.stack.plugins.plugin_utils._shapes import shape_p
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What playbooks take beside the roles' variables.
-OF_PLAYBOOKS = {"with_monitoring": {"type": "bool"}, "delete_data": {"type": "bool"}, "regmodel_serial": {"type": "str"}}
+OF_PLAYBOOKS = {"with_monitoring": {"type": "bool"}, "delete_data": {"type": "bool"}, "start_empty": {"type": "bool"},
+                "regmodel_serial": {"type": "str"}}
 WANTED = {"str": "text", "path": "a path", "int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list",
           "dict": "a dictionary"}
 CHECKS = {"int": validation.check_type_int, "float": validation.check_type_float, "bool": validation.check_type_bool}

@@ -12,7 +12,9 @@ def stack(tmp_path):
     return Stack(tmp_path)
 
 
-def test_where_nothing_is_wrong_it_says_so_and_changes_nothing(stack):
+def test_where_nothing_is_wrong_it_says_so_and_changes_nothing(stack, monkeypatch):
+    # Each host would go on by itself, and each say it.
+    monkeypatch.setenv("ANSIBLE_STRATEGY", "free")
     stack.put(".env", "\ufeffMLFLOW_DB_USER=fred\r\nMLFLOW_DB_PASSWORD='hush-0451'\r\n")
     before = stack.tree()
     status, said = stack.play("preflight.yml")
@@ -67,7 +69,11 @@ def test_what_holds_is_shown_with_its_source_and_without_secrets(stack):
 def test_data_made_with_secrets_that_are_gone_is_told(stack):
     (stack.path / "opt").mkdir()
     digests = dict.fromkeys(("postgres_password", "airflow_fernet_key"), "0" * 32)
-    (stack.path / "opt/state.json").write_text(json.dumps({"salt": "s", "secrets": digests, "versions": {}}))
+    (stack.path / "opt/state.json").write_text(json.dumps({"salt": "s", "secrets": digests, "versions": {"postgres": "16"}, "volumes": {}}))
+    # The image that will run decides, whatever its name says.
+    images = subprocess.run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"], check=True, capture_output=True, text=True).stdout.split()
+    stack.hosts["one"].update(infra_postgres_image=next(image for image in images if image.startswith("mlops/postgres:17")),
+                              airflow_image="127.0.0.1:1/airflow:16")
     volume = stack.project + "-data"
     subprocess.run(["docker", "volume", "create", "--label", "com.docker.compose.project=" + stack.project, volume],
                    check=True, capture_output=True)
@@ -77,4 +83,6 @@ def test_data_made_with_secrets_that_are_gone_is_told(stack):
         subprocess.run(["docker", "volume", "rm", volume], check=True, capture_output=True)
     assert status != 0
     assert "- one: the data on this host was made with another airflow_fernet_key and postgres_password; point mlops_secrets_dir" in said
+    assert "- one: the image 127.0.0.1:1/airflow:16, given for airflow, is not on this host and no registry gives it; correct its name" in said
+    assert "postgres 16 holds data here and 17 is wanted" in said and "airflow 16" not in said
     assert not (stack.path / "secrets/generated").exists()

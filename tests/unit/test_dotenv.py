@@ -9,7 +9,8 @@ from ansible_collections.mlops.stack.plugins.filter.dotenv import backslashed, f
     ("A=1\nB=two words\n", {"A": "1", "B": "two words"}),
     ("\ufeffA=1\r\nB='x y'\r\n", {"A": "1", "B": "x y"}),
     ("# note\n\nexport A=1\n", {"A": "1"}),
-    ("A=$HOME\nB='a#b'\nC=\"q\\\"q\"\n", {"A": "$HOME", "B": "a#b", "C": 'q"q'}),
+    ("A='$HOME'\nB='a#b'\nC=\"q\\\"q\"\n", {"A": "$HOME", "B": "a#b", "C": 'q"q'}),
+    ("A=1\nB=${A}-$A\nC=${B:-x}${NONE:-y${A}}\nD=$NONE\n", {"A": "1", "B": "1-1", "C": "1-1y1", "D": ""}),
     ("A=\nB\n", {"A": ""}),
     ("", {}),
 ])

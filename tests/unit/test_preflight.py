@@ -152,13 +152,15 @@ class Engine:
 
     def run_command(self, command, environ_update):
         assert environ_update["DOCKER_HOST"] == "unix:///var/run/docker.sock"
-        return (0, self.volumes, "") if self.volumes is not None and command[1] == "volume" else (1, "", "")
+        said = {"ps": "", "network": "", "volume": "[{}]" if "inspect" in command else self.volumes}
+        return (0, said[command[1]], "") if self.volumes is not None and command[1] in said else (1, "", "")
 
 
 @pytest.mark.parametrize("volumes, remembered, holds", [
     ("mlops_postgres-data\n", {}, True), ("\n", {"versions": {}}, False), (None, {"versions": {}}, True), (None, {}, False)])
-def test_a_host_holds_data_where_volumes_are_or_where_it_remembers_some_and_cannot_look(volumes, remembered, holds):
-    assert module.Host(Engine(volumes)).holds_data(remembered) is holds
+def test_a_host_holds_data_where_volumes_are_or_where_it_remembers_some_and_cannot_look(volumes, remembered, holds, tmp_path):
+    engine = Engine(volumes, state_path=str(tmp_path / "state.json"), runs_parts=False, bridge="", start_empty=False)
+    assert module.Host(engine).data(remembered)[1]["data"] is holds
 
 
 @pytest.mark.parametrize("data, need", [(False, 10**9), (True, module.SETTLED)])

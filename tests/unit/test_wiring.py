@@ -145,3 +145,14 @@ def test_a_host_is_asked_by_each_name_once_in_lower_case_with_its_port():
     ("0.0.0.0", {}, "", "127.0.0.1")])
 def test_pages_are_opened_where_another_machine_finds_them(bind, variables, own, host):
     assert wiring.page_host(bind, variables, own) == host
+
+
+@pytest.mark.parametrize("here, images, expected", [
+    ({}, {}, {}),
+    ({"infra_postgres_image": "postgres:18"}, {}, {"postgres": "postgres:18"}),
+    ({"infra_postgres_image": "mlops/postgres:17-b"}, {}, {"postgres": "mlops/postgres:17-b"}),
+    ({"infra_postgres_image": "mlops/postgres:17-a", "airflow_image": "x"}, {}, {}),
+    ({"infra_postgres_image": ""}, {"redis": "redis:8"}, {"redis": "redis:8"})])
+def test_given_images_are_those_that_are_not_the_stacks_own(here, images, expected):
+    own = {"postgres": "mlops/postgres:17-a", "redis": "mlops/redis:8.0-a", "airflow": "mlops/airflow:3-a", **images}
+    assert wiring.given_images(["postgres", "redis"], {"postgres": "infra_postgres_image", "airflow": "airflow_image"}, own, here) == expected
