@@ -193,8 +193,8 @@ def look(docker: Docker, wanted: Mapping[str, Any], remembered: dict[str, Any]) 
     if data.lost:
         result["remembered"] = forget(remembered, data, project)
     if data.new:
-        result["doubts"] = [f"PostgreSQL's data is another than {path} remembers, as after docker compose down -v and up -d; it is taken as it is, "
-                            "and the former record is kept beside"]
+        told = f"PostgreSQL's data is another than {path} remembers, as after docker compose down -v and up -d; "
+        result["doubts"] = [told + "it is taken as it is, and the former record is kept beside"]
     if not wanted["runs_parts"]:
         return [], result
     problems = list(foreign_problems(found, project, os.path.dirname(path), wanted["bridge"]))
