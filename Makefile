@@ -6,6 +6,7 @@ VENV := .venv
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 PLAYBOOK := $(RUN) ansible-playbook
 ARGS ?=
+PART ?=
 SCENARIO ?= site
 
 .PHONY: help setup test-setup up smoke test-alert down lint sanity unit integration molecule test test-full benchmark lock docs dashboards benchmark-hosts build clean
@@ -73,8 +74,8 @@ docs: setup ## Write .env.example, its table, and the variable tables of the rol
 dashboards: test-setup ## Write Grafana's dashboards and the console pages of Prometheus
 	$(VENV)/bin/python roles/monitoring/dashboards/generate.py
 
-test-full: test ## All tests and the long ones
-	$(RUN) pytest -q -m full tests/integration
+test-full: $(if $(PART),test-setup,test) ## All tests and the long ones; one of the long ones: make test-full PART=upgrade
+	$(RUN) pytest -q -m full -k "$(PART)" tests/integration
 
 benchmark: test-setup ## wait_healthy against its peers, half an hour (ARGS=--quick: two minutes); results in .build/benchmarks/
 	$(RUN) tests/benchmarks/wait_healthy.py $(ARGS)
