@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 ROLES = ROOT / "roles"
 BEGIN, END = "<!-- variables: written by docs/generate.py -->", "<!-- end of variables -->"
 EXAMPLE_HEAD = """\
-# Values of the stack, all optional; written by docs/generate.py. To use it: install -m 0600 .env.example inventory/local/secrets/.env
+# Values of the stack, all optional; written by docs/generate.py. To use it: install -m 0600 .env.example inventory/local/.secrets/.env
 # Then take the "# " off the lines that you give a value. An Ansible variable wins over its line here.
 """
 

@@ -24,6 +24,10 @@ LARGEST = [  # first pattern that matches; lines
     ("roles/*/tasks/main.yml", 60),
     ("*.py", 350), ("*.yml", 350), ("*.j2", 350), ("*.yaml", 350),
 ]
+# Templates of YAML and JSON; readers of the first expand $ in values.
+EXPANDED = ("roles/*/templates/services.yaml.j2", "roles/images/templates/build.yaml.j2", "roles/monitoring/templates/grafana/**/*.yml.j2")
+RENDERED = (*EXPANDED, "roles/*/templates/**/*.yml.j2", "roles/*/templates/**/*.yaml.j2", "roles/*/templates/**/*.json.j2")
+OUTPUT = re.compile(r"\{% raw %\}.*?\{% endraw %\}|\{#.*?#\}|\{\{(?P<value>.*?)\}\}(?P<key>:)?", re.DOTALL)
 LEFT_OPEN = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 
@@ -149,6 +153,28 @@ def scenario_rules() -> Iterator[str]:
             yield f"molecule/{scenario.name}: no tests/test_*.py"
 
 
+def unencoded(text: str, expanded: bool) -> Iterator[tuple[int, str]]:
+    """(line, value) of each value in a template that the encoder of its format does not end: one day a quote, a # or a $ is in it."""
+    for found in OUTPUT.finditer(text):
+        value = found["value"]
+        if value is None or value.strip().startswith(("environment(", "volumes(")):
+            continue  # not a value, or a macro whose value is looked at itself
+        encoder = "mlops.stack.in_expanded_yaml" if expanded and not found["key"] else "mlops.stack.in_yaml"
+        alone = text[found.start() - 1] in " \n[{}" if found.start() else True
+        if not alone or not re.search(rf"\|\s*({encoder}|to_nice_json)\s*$", value):
+            yield text.count("\n", 0, found.start()) + 1, f"{{{{{value}}}}} does not stand alone and end in | {encoder}"
+
+
+def encoding_rules() -> Iterator[str]:
+    templates = sorted({path for pattern in RENDERED for path in ROOT.glob(pattern)})
+    for path in templates:
+        name = path.relative_to(ROOT)
+        expanded = path in {path for pattern in EXPANDED for path in ROOT.glob(pattern)}
+        yield from (f"{name}:{line}: {what}" for line, what in unencoded(path.read_text(), expanded))
+    header = load(ROOT / "roles/mlops/vars/main/main.yml")["__mlops_compose_header"]
+    yield from (f"__mlops_compose_header:{line}: {what}" for line, what in unencoded(header, True))
+
+
 def text_rules(paths: list[pathlib.Path]) -> Iterator[str]:
     for path in paths:
         name = path.relative_to(ROOT)
@@ -165,7 +191,7 @@ def text_rules(paths: list[pathlib.Path]) -> Iterator[str]:
 
 def main() -> int:
     paths = files()
-    found = [*bad_tasks(paths), *free_plays(paths), *role_rules(), *scenario_rules(), *text_rules(paths)]
+    found = [*bad_tasks(paths), *free_plays(paths), *role_rules(), *scenario_rules(), *encoding_rules(), *text_rules(paths)]
     print("\n".join(found) or "lint_rules: nothing found")
     return 1 if found else 0
 

@@ -187,7 +187,7 @@ class ActionModule(ActionBase):
         self._warn(dag_warnings(**args["dags"]) if args.get("dags") else [])
         if args.get("given_files"):
             found, warnings = given_file_problems(
-                {"given": {}, "taken": {}, **{name: args[name] for name in ("given", "taken", "given_secrets") if name in args},
+                {"given": {}, "taken": {}, "named": args.get("files"), **{name: args[name] for name in ("given", "taken", "given_secrets") if name in args},
                  **args["given_files"]}, self._read)
             shared += found
             self._warn(warnings)

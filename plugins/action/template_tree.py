@@ -11,6 +11,7 @@ import hmac
 import io
 import json
 import os
+import re
 import tarfile
 import tempfile
 
@@ -30,6 +31,8 @@ except ImportError:
 MANIFEST = ".delivered.json"
 SERVICES = "services.yaml"
 LABEL = "stack.mlops.inputs"
+# Texts that are numbers in YAML 1.2, which Compose reads, and none in YAML 1.1, which is written here.
+NUMBER = re.compile(r"[-+]?(\.?[0-9][0-9_]*(\.[0-9_]*)?(e[-+]?[0-9]+)?|0[box][0-9a-f_]+)", re.IGNORECASE)
 HEADER = "# Delivered by mlops.stack from {role}/templates; a change made here is undone by the next run.\n"
 
 
@@ -117,10 +120,19 @@ def proxy_environment(service, files, given=False, no_proxy="", direct=()):
 
 
 class PlainDumper(yaml.SafeDumper):
-    """Writes repeated values out, so that an operator reads each service by itself."""
+    """Writes repeated values out, so that an operator reads each service by itself, and quotes what Compose would take for a number."""
 
     def ignore_aliases(self, data):
         return True
+
+    def represent_str(self, data):
+        node = super().represent_str(data)
+        if NUMBER.fullmatch(data):
+            node.style = "'"
+        return node
+
+
+PlainDumper.add_representer(str, PlainDumper.represent_str)
 
 
 def complete_services(text, files, defaults, salt, role, proxies=None):

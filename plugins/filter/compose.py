@@ -1,11 +1,44 @@
 # Copyright (c) mlops.stack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters for what goes into Compose files."""
+"""Filters for what goes into Compose files and other YAML."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from ansible.errors import AnsibleFilterError
+
+# What JSON lets stand for itself and YAML does not take, or takes for a line break (YAML 1.2.2, 5.1 and 5.4).
+NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def _plain(value: Any, expands: bool) -> Any:
+    """A value in which nothing is left to evaluate, and each $ is doubled where the reader expands a single one; no reader expands keys."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, expands) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, expands) for item in value]
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return str(value).replace("$", "$$") if expands else str(value)
+
+
+def in_yaml(value: Any, expands: bool = False) -> str:
+    """A value as YAML, or JSON, on one line and with quotes, so that it is read back as it is whatever characters it has."""
+    try:
+        text = json.dumps(_plain(value, expands), ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise AnsibleFilterError(f"in_yaml: {error}") from error
+    return NOT_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def in_expanded_yaml(value: Any) -> str:
+    """The same for a file whose reader expands variables in values, as Compose and Grafana do: there $$ is a $."""
+    return in_yaml(value, expands=True)
 
 
 def named_volumes(volumes):
@@ -24,7 +57,7 @@ def named_volumes(volumes):
 
 
 class FilterModule:
-    """mlops.stack.named_volumes."""
+    """mlops.stack.named_volumes, mlops.stack.in_yaml and mlops.stack.in_expanded_yaml."""
 
     def filters(self):
-        return {"named_volumes": named_volumes}
+        return {"named_volumes": named_volumes, "in_yaml": in_yaml, "in_expanded_yaml": in_expanded_yaml}

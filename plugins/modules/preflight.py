@@ -88,6 +88,7 @@ options:
         C(unused) and C(taken) of what the first may hold, C(given), which the filter P(mlops.stack.given#filter) returns, and C(wanted),
         names with the name that makes each necessary.
         C(secret_names) is such a table for secrets that the first has no names for.
+        C(folders) has the paths C(former), C(now) and C(used) of the folder of secrets, and C(inventory).
       - What is missing is left out. Nothing of a file's content is ever told but names.
     type: dict
     default: {}

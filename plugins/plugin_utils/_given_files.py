@@ -87,6 +87,28 @@ def key_problems(path: str, text: str, project: str | None) -> Iterator[str]:
                "or correct MLFLOW_INSTANCE_CONNECTION" % (path, found, project))
 
 
+def folder_problems(former: str, now: str, named: list[Mapping[str, str]]) -> Iterator[str]:
+    """What keeps the folder of secrets from being moved from where former versions had it. named: rows of a variable's name and its path."""
+    if not os.path.isdir(former):
+        return
+    if os.path.lexists(now):
+        yield ("%s and %s are both there, and former versions had the secrets in the first; move what is wanted from it into the second, and remove it"
+               % (former, now))
+        return
+    for row in named:
+        inside = os.path.relpath(row["path"], former)
+        if not inside.startswith(os.pardir):
+            yield "%s names %s, and a run moves that folder to %s; have the variable name %s" % (row["name"], row["path"], now, os.path.join(now, inside))
+
+
+def place_warnings(name: str, path: str, inventory: str) -> Iterator[str]:
+    """What Ansible may take for a part of the inventory: which names it leaves out is configured, but for these and a leading dot."""
+    inside = os.path.relpath(path, inventory).split(os.sep)
+    if inside[0] not in ("group_vars", "host_vars") and not any(part.startswith(".") and part != os.curdir for part in inside):
+        yield ("%s is %s, among the inventory's files: Ansible may take what lies there for inventories and show it as names of hosts; "
+               "move it to a folder whose name begins with a dot" % (name, path))
+
+
 def wanted_problems(wanted: Mapping[str, str], given: Mapping[str, Any]) -> Iterator[str]:
     """Names that another one makes necessary and that are not given."""
     for name, other in wanted.items():
@@ -97,7 +119,7 @@ def wanted_problems(wanted: Mapping[str, str], given: Mapping[str, Any]) -> Iter
 def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) -> tuple[list[str], list[str]]:
     """(problems, warnings) of the team's files, each of which may be missing.
 
-    files: dotenv (path), environments and keys (lists of paths), names, unused and taken (the tables of .env), given (what the
+    files: folders (former, now, used and inventory: paths), named (rows with a variable's name and its path), dotenv (path), environments and keys (lists of paths), names, unused and taken (the tables of .env), given (what the
     filter of that name returns), wanted (name -> the name that makes it necessary), secret_names and given_secrets (the same as names
     and given for secrets that .env has no name for).
     """
@@ -115,6 +137,12 @@ def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) 
             problems.extend(mode_problems(path))
             yield path, text
 
+    folders = files.get("folders") or {}
+    if folders and folders["used"] in (folders["former"], folders["now"]):
+        problems += folder_problems(folders["former"], folders["now"], files.get("named") or [])
+    places = [("mlops_secrets_dir", folders["used"]), *((row["name"], row["path"]) for row in files.get("named") or [])] if folders else []
+    for name, path in places:
+        warnings += place_warnings(name, path, folders["inventory"]) if path != folders["former"] else []
     for path, text in texts([files["dotenv"]]):
         found = list(entries(text))
         misspelt, unknown = name_problems(path, found, files["names"], files["unused"], files["given"])

@@ -9,6 +9,12 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 HUSH = "hush-0451"  # stands wherever a secret does
+# Texts that mean something to YAML, Compose or a shell, or are numbers to one of YAML's versions.
+HOSTILE = ["q\"uo'te", "back\\slash\\", "$x ${y} $$", "# no comment", "key: value", "*&!%@`", "{{ '{' }}", "[a, {b", "- a", "ünï 🙂", " around ", "a\nb", "1e3",
+           "0o17", "yes", "~", "<<", "\\n", "%", ""]
+# A name and an environment of such texts; one with the braces of Jinja would be a template.
+NAME = "ad\"m'in\\ ${x}: #*&"
+ODD = {f"ODD{number}": value for number, value in enumerate(HOSTILE) if "{{" not in value}
 GROUPS = ("infra", "mlflow", "regmodel", "airflow", "airflow_worker")
 PORTS = ("postgres", "redis", "mlflow", "regmodel", "airflow", "flower", "airflow_exporter", "node_exporter", "prometheus",
          "alertmanager", "grafana", "airflow_worker_log", "airflow_triggerer_log")
@@ -31,7 +37,7 @@ class Stack:
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         self.project = "config-" + path.name.lower()
-        self.secrets = path / "secrets"
+        self.secrets = path / ".secrets"
         self.secrets.mkdir(mode=0o700)
         # The second host has no role: what it finds is what the first finds of the controller.
         self.hosts: dict[str, dict[str, Any]] = {"one": {"mlops_dir": str(path / "opt")}, "two": {"mlops_dir": str(path / "opt2")}}

@@ -1,10 +1,20 @@
 """playbooks/preflight.yml and show-config.yml as a user runs them, against a directory in place of the host's /opt/mlops."""
 
 import json
+import os
 import subprocess
 
 import pytest
 from stack_plays import HUSH, Stack
+
+# A run as far as the place of the secrets goes, and what it generates there.
+BEGINNING = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - import_role: {name: mlops.stack.mlops, tasks_from: preflight}
+    - debug: {msg: "{{ __mlops_given.MLFLOW_DB_USER.value }} and {{ mlops_secrets.redis_password | length }} characters"}
+"""
 
 
 @pytest.fixture
@@ -63,7 +73,7 @@ def test_what_holds_is_shown_with_its_source_and_without_secrets(stack):
             "monitoring_grafana_password": ["generated", "generated"], "monitoring_discord_webhook_url": ["set", ".env"],
             "airflow_uid": ["50001", "variable"], "mlflow_environment": ["set", "variable"]}
     assert HUSH not in said and "WARNING" not in said
-    assert not (stack.path / "secrets/generated").exists()
+    assert not (stack.secrets / "generated").exists()
 
 
 def test_data_made_with_secrets_that_are_gone_is_told(stack):
@@ -85,4 +95,41 @@ def test_data_made_with_secrets_that_are_gone_is_told(stack):
     assert "- one: the data on this host was made with another airflow_fernet_key and postgres_password; point mlops_secrets_dir" in said
     assert "- one: the image 127.0.0.1:1/airflow:16, given for airflow, is not on this host and no registry gives it; correct its name" in said
     assert "postgres 16 holds data here and 17 is wanted" in said and "airflow 16" not in said
-    assert not (stack.path / "secrets/generated").exists()
+    assert not (stack.secrets / "generated").exists()
+
+
+def begin(stack, *arguments):
+    (stack.path / "begin.yml").write_text(BEGINNING)
+    return stack.play(stack.path / "begin.yml", "--limit", "one", *arguments)
+
+
+def test_no_configuration_makes_names_of_hosts_of_secrets(stack):
+    inventory = stack.path / "inventory"
+    inventory.mkdir()
+    stack.path, stack.secrets = inventory, stack.secrets.rename(inventory / ".secrets")
+    stack.put(".env", "MLFLOW_DB_USER=hush-0451\n")
+    assert begin(stack)[0] == 0
+    kept = [path.read_text().strip() for path in (stack.secrets / "generated").iterdir()] + [HUSH]
+    assert len(kept) > 3
+    (inventory / "begin.yml").unlink()
+    (inventory.parent / "team.cfg").write_text("[defaults]\n[inventory]\n")
+    listed = subprocess.run(["ansible-inventory", "-i", str(inventory), "--graph"], check=True, capture_output=True, text=True,
+                            env={**os.environ, "ANSIBLE_CONFIG": str(inventory.parent / "team.cfg")})
+    said = listed.stdout + listed.stderr
+    assert "|--one" in said and not [secret for secret in kept if secret in said]
+
+
+def test_a_run_moves_the_secrets_of_former_versions_and_a_look_leaves_them(stack):
+    former = stack.secrets.rename(stack.path / "secrets")
+    for name, text in {".env": "MLFLOW_DB_USER=fred\n", "generated/redis_password": "x" * 17}.items():
+        (former / name).parent.mkdir(exist_ok=True, mode=0o700)
+        (former / name).write_text(text)
+        (former / name).chmod(0o600)
+    for status, said in (stack.play("preflight.yml", "--limit", "one"), begin(stack, "--check")):
+        assert status == 0 and former.is_dir() and not stack.secrets.exists(), said
+    # The look generates nothing, a check run does.
+    before = sorted(path.name for path in (former / "generated").iterdir())
+    status, said = begin(stack)
+    assert status == 0 and said.count(f"The secrets lie in {stack.secrets} now; they were moved from {former}.") == 1, said
+    assert "fred and 17 characters" in said
+    assert not former.exists() and set(before) <= {path.name for path in (stack.secrets / "generated").iterdir()}

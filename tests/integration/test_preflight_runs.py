@@ -120,7 +120,7 @@ def test_all_that_can_be_wrong_at_once(stack):
     taken.bind(("127.0.0.1", 0))
     taken.listen()
     one.update({
-        "mlflow_public_url": "https://a.example/ml", "mlflow_admin_password": "hush-0451", "regmodel_source_dir": str(stack.path / "secrets"),
+        "mlflow_public_url": "https://a.example/ml", "mlflow_admin_password": "hush-0451", "regmodel_source_dir": str(stack.secrets),
         "mlflow_prot": 5001, "airflow_memry": "1g", "mlfow_port": 1, "mlflow_port": "abc", "airflow_memory": {"worker": "4"},
         "infra_postgres_port": taken.getsockname()[1], "airflow_port": closed, "airflow_flower_port": closed, "airflow_dags_dir": "/nowhere",
         "mlflow_memory": "{{ nowhere }}"})
@@ -128,7 +128,7 @@ def test_all_that_can_be_wrong_at_once(stack):
     expected += [
         "- one: variable mlflow_public_url has not the right shape; wanted is a URL without a path",
         "- one: variable mlflow_admin_password has not the right shape; wanted is at least 12 characters",
-        "controller: regmodel_source_dir names %s/secrets/Dockerfile, which is not there" % stack.path,
+        "controller: regmodel_source_dir names %s/Dockerfile, which is not there" % stack.secrets,
         "- one: variable mlflow_prot is not a known name; did you mean mlflow_port?",
         "- one: variable mlfow_port is not a known name; did you mean mlflow_port?",
         "- one: variable airflow_memry is not a known name; did you mean airflow_memory?",

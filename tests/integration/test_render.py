@@ -11,6 +11,7 @@ import bcrypt
 import pytest
 import yaml
 from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv
+from stack_plays import NAME, ODD
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 DISCORD = "https://discord.example/api/webhooks/1/hush"
@@ -27,7 +28,9 @@ THREE = {
                  "monitoring": {"hosts": {"h2": {}}}},
     "vars": {"infra_postgres_port": 15432, "with_monitoring": "true", "monitoring_discord_webhook_url": DISCORD,
              "monitoring_webhook_url": "https://hook.example/hush", "monitoring_email_to": "team@example.org", "monitoring_smtp_smarthost": "mail:25",
-             "monitoring_smtp_username": "team", "monitoring_smtp_password": "hush"},
+             "monitoring_smtp_username": NAME, "monitoring_smtp_password": "hush",
+             "airflow_admin_username": NAME, "airflow_flower_username": NAME, "monitoring_username": NAME, "mlflow_admin_username": NAME,
+             "infra_postgres_environment": ODD, "monitoring_environment": {"prometheus": ODD}},
 }
 
 
@@ -82,6 +85,22 @@ def worker_checks(path, host):
 def test_compose_takes_each_project(rendered):
     for host in hosts(rendered):
         subprocess.run(["docker", "compose", "--project-directory", rendered / host, "config", "--quiet"], check=True)
+
+
+def test_values_reach_their_readers_as_they_are(three):
+    read = {}
+    for host in ("h1", "h2"):
+        told = subprocess.run(["docker", "compose", "--project-directory", three / host, "config", "--format", "json"],
+                              check=True, capture_output=True, text=True).stdout
+        # It writes each $ so that it could be read again.
+        read |= json.loads(told.replace("$$", "$"))["services"]
+    logins = {name: service.get("labels", {}).get("stack.mlops.login", "").partition(", /")[0] for name, service in read.items()}
+    assert {logins[name] for name in ("airflow-webserver", "flower", "mlflow", "prometheus", "alertmanager")} == {NAME}
+    for name in ("postgres-airflow", "prometheus"):
+        assert {key: value for key, value in read[name]["environment"].items() if key in ODD} == ODD, name
+    assert prometheus(three, "h2")["alerting"]["alertmanagers"][0]["basic_auth"]["username"] == NAME
+    mail = yaml.safe_load((three / "h2/monitoring/alertmanager/alertmanager.yml").read_text())["receivers"][1]["email_configs"][0]
+    assert mail["auth_username"] == NAME
 
 
 def test_a_second_rendering_changes_nothing(rendered):
@@ -263,7 +282,7 @@ def test_off_loopback_prometheus_and_alertmanager_want_a_password(three):
     password = (three / "secrets/generated/monitoring_password").read_text().strip()
     for name in ("monitoring_web", "monitoring_alertmanager_web"):
         users = yaml.safe_load((three / "h2/monitoring/secrets" / name).read_text())["basic_auth_users"]
-        assert bcrypt.checkpw(password.encode(), users["admin"].encode())
+        assert bcrypt.checkpw(password.encode(), users[NAME].encode())
     with_login = {job["job_name"] for job in prometheus(three, "h2")["scrape_configs"] if "basic_auth" in job}
     assert with_login == {"prometheus", "alertmanager", "mlflow"}
     assert prometheus(three, "h2")["alerting"]["alertmanagers"][0]["basic_auth"]["password_file"] == "/run/secrets/monitoring_password"

@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import yaml
+from stack_plays import NAME
 from test_render import ONE, ROOT, THREE, env, render, rendered_once, services, worker_checks
 
 HUSH = "hush-0451"
@@ -96,12 +97,12 @@ def test_flower_asks_for_a_login_off_loopback_only(tmp_path_factory):
     assert not (one / "one/airflow/secrets/airflow_flower_password").exists()
     password = (three / "secrets/generated/airflow_flower_password").read_text().strip()
     assert env(three, "h1/airflow/flower.env") == {"AIRFLOW__CELERY__FLOWER_BASIC_AUTH_CMD": "cat /run/secrets/airflow_flower_basic_auth"}
-    assert (three / "h1/airflow/secrets/airflow_flower_basic_auth").read_text() == "admin:" + password
+    assert (three / "h1/airflow/secrets/airflow_flower_basic_auth").read_text() == f"{NAME}:{password}"
     readers = {name for name, service in services(three, "h1").items() if "airflow_flower_basic_auth" in service.get("secrets", [])}
     assert readers == {"flower"}
     for host in ("h2", "h3"):
         checks = worker_checks(three, host)
-        assert [check["username"] for check in checks] == ["admin"] * 2
+        assert [check["username"] for check in checks] == [NAME] * 2
         assert {check["password_file"] for check in checks} == {str(three / host / "airflow/secrets/airflow_flower_password")}
         assert (three / host / "airflow/secrets/airflow_flower_password").read_text() == password
         assert not (three / host / "airflow/secrets/airflow_flower_basic_auth").exists()

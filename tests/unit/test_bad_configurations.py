@@ -11,7 +11,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv, to_dotenv
 from ansible_collections.mlops.stack.plugins.plugin_utils._dotenv import variable_problems
-from ansible_collections.mlops.stack.plugins.plugin_utils._given_files import given_file_problems
+from ansible_collections.mlops.stack.plugins.plugin_utils._given_files import folder_problems, given_file_problems, place_warnings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TABLES = yaml.safe_load((ROOT / "roles/mlops/vars/main/dotenv.yml").read_text())
@@ -227,3 +227,21 @@ def test_a_secret_without_a_name_in_the_environment_file(name, value, refused):
     found = list(variable_problems({name: {"value": value, "source": "variable"}}, names, {}))
     assert [problem.split(" has not")[0] for problem in found] == ["variable " + names[name]["variable"]] * refused
     assert not any(HUSH in problem for problem in found)
+
+
+def test_what_keeps_the_secrets_from_being_moved_is_told(tmp_path):
+    former, now, elsewhere = (str(tmp_path / name) for name in ("secrets", ".secrets", "elsewhere/own.json"))
+    named = [{"name": "mlflow_gcp_key_file", "path": former + "/keys/own.json"}, {"name": "airflow_dags_dir", "path": elsewhere}]
+    assert list(folder_problems(former, now, named)) == []
+    (tmp_path / "secrets").mkdir()
+    assert list(folder_problems(former, now, named)) == [
+        f"mlflow_gcp_key_file names {former}/keys/own.json, and a run moves that folder to {now}; have the variable name {now}/keys/own.json"]
+    (tmp_path / ".secrets").mkdir()
+    assert list(folder_problems(former, now, named)) == [
+        f"{former} and {now} are both there, and former versions had the secrets in the first; move what is wanted from it into the second, and remove it"]
+
+
+@pytest.mark.parametrize(("path", "told"), [
+    ("i/secrets", 1), ("i/x/secrets", 1), ("i", 1), ("i/key.json", 1), ("i/.x/secrets", 0), ("i/.secrets", 0), ("i/group_vars/all/key", 0), ("j/secrets", 0)])
+def test_what_may_be_taken_for_inventory_is_told(path, told):
+    assert len(list(place_warnings("mlops_secrets_dir", path, "i"))) == told
