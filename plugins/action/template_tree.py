@@ -30,6 +30,8 @@ except ImportError:
 
 MANIFEST = ".delivered.json"
 SERVICES = "services.yaml"
+ALONE = ".services.alone.yaml"
+ENVIRONMENT = ".env"
 LABEL = "stack.mlops.inputs"
 # Texts that are numbers in YAML 1.2, which Compose reads, and none in YAML 1.1, which is written here.
 NUMBER = re.compile(r"[-+]?(\.?[0-9][0-9_]*(\.[0-9_]*)?(e[-+]?[0-9]+)?|0[box][0-9a-f_]+)", re.IGNORECASE)
@@ -37,17 +39,19 @@ HEADER = "# Delivered by mlops.stack from {role}/templates; a change made here i
 
 
 class File:
-    """One file to deliver: content, owner and mode, and whether containers read changes of it by themselves."""
+    """One file to deliver: content, owner and mode, whether it is shown, and whether containers read changes of it by themselves."""
 
-    def __init__(self, content, mode=0o644, uid=0, secret=False, live=False):
+    def __init__(self, content, mode=0o644, uid=0, secret=False, live=False, hidden=False):
         self.content = content
         self.mode = mode
         self.uid = uid
         self.secret = secret
         self.live = live
+        self.hidden = hidden
 
     def manifest(self):
-        return {"mode": self.mode, "uid": self.uid, "gid": 0, "secret": self.secret}
+        entry = {"mode": self.mode, "uid": self.uid, "gid": 0, "secret": self.secret}
+        return {**entry, "hidden": True} if self.hidden else entry
 
 
 def walk(directory, exclude=()):
@@ -153,6 +157,17 @@ def complete_services(text, files, defaults, salt, role, proxies=None):
     return HEADER.format(role=role) + body
 
 
+def without_others(text):
+    """services.yaml without what its services depend on that is none of them: the services of another role, which may not be there."""
+    document = yaml.safe_load(text)
+    services = document.get("services") or {}
+    for service in services.values():
+        wanted = service.get("depends_on") or []
+        kept = [name for name in wanted if name in services]
+        service["depends_on"] = {name: wanted[name] for name in kept} if isinstance(wanted, dict) else kept
+    return yaml.dump(document, Dumper=PlainDumper, sort_keys=False)
+
+
 class ActionModule(ActionBase):
     """Options are documented in the module of the same name."""
 
@@ -165,7 +180,7 @@ class ActionModule(ActionBase):
             if missing:
                 raise AnsibleActionFail("template_tree: %s is missing; state=present needs src and dest" % " and ".join(missing))
             files = self._collect(args, task_vars)
-            for name in ("secrets", "salt", "service_defaults", "proxies", "trees", "src", "exclude", "files", "live"):
+            for name in ("secrets", "salt", "service_defaults", "proxies", "trees", "src", "exclude", "files", "live", "readers"):
                 args.pop(name, None)
             args["archive"] = self._hand_over(files)
         result.update(self._execute_module(module_args=args, task_vars=task_vars))
@@ -197,6 +212,12 @@ class ActionModule(ActionBase):
             files[name] = File(content)
         for name, file in files.items():
             file.live = file.live or _below(name, args.get("live") or ())
+            # Compose reads it, as root; in it is what a team gives, a password perhaps.
+            if name.endswith(ENVIRONMENT) and os.sep not in name:
+                file.mode, file.hidden = 0o600, True
+        for name, uid in (args.get("readers") or {}).items():
+            if name in files:
+                files[name].mode, files[name].uid, files[name].hidden = 0o400, int(uid), True
         if SERVICES in files:
             files[SERVICES].content = complete_services(
                 files[SERVICES].content.decode(), files, args.get("service_defaults") or {}, str(args.get("salt") or ""),
@@ -215,6 +236,8 @@ class ActionModule(ActionBase):
         manifest = {name: file.manifest() for name, file in files.items()}
         packed = dict(files)
         packed[MANIFEST] = File(json.dumps(manifest).encode())
+        if SERVICES in files:
+            packed[ALONE] = File(without_others(files[SERVICES].content.decode()).encode())
         with tempfile.NamedTemporaryFile(prefix="template_tree.", suffix=".tar") as local:
             with tarfile.open(local.name, "w") as tar:
                 for name, file in sorted(packed.items()):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mlops.stack.plugins.plugin_utils._dotenv import NAME, entries
@@ -35,6 +36,11 @@ def to_dotenv(variables):
     return "".join(lines)
 
 
+def environment_files(given: dict[str, dict[str, Any]], own: dict[str, dict[str, Any]], services: list[str]) -> dict[str, str]:
+    """Environment files of those services that the team gives something, by name: what the service has of its own, and over it what is given."""
+    return {f"{name}.env": to_dotenv({**own.get(name, {}), **given[name]}) for name in services if given.get(name)}
+
+
 def _quoted(value):
     """A value as Compose reads it back. In single quotes \\' is a quote and every other backslash itself, so that one cannot stand
     before a quote there; in double quotes \\ takes the meaning of \\, " and $. python-dotenv differs in one case: it keeps \\$."""
@@ -49,7 +55,7 @@ def backslashed(text, characters):
 
 
 class FilterModule:
-    """mlops.stack.from_dotenv, mlops.stack.to_dotenv and mlops.stack.backslashed."""
+    """mlops.stack.from_dotenv, mlops.stack.to_dotenv, mlops.stack.environment_files and mlops.stack.backslashed."""
 
     def filters(self):
-        return {"from_dotenv": from_dotenv, "to_dotenv": to_dotenv, "backslashed": backslashed}
+        return {"from_dotenv": from_dotenv, "to_dotenv": to_dotenv, "environment_files": environment_files, "backslashed": backslashed}

@@ -132,7 +132,9 @@ def main():
         now = time.time()
         duration = now - datetime.datetime.fromisoformat(wanted["started"]).timestamp()
         try:
-            os.makedirs(wanted["directory"], mode=0o755, exist_ok=True)
+            os.makedirs(wanted["directory"], exist_ok=True)
+            # The exporter reads it as another user, whatever the umask.
+            os.chmod(wanted["directory"], 0o755)
             for role, what in found.items():
                 path = os.path.join(wanted["directory"], "mlops_deploy_%s.prom" % role)
                 # The collector reads names that end in .prom only.

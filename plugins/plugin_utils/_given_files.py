@@ -119,11 +119,12 @@ def wanted_problems(wanted: Mapping[str, str], given: Mapping[str, Any]) -> Iter
 def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) -> tuple[list[str], list[str]]:
     """(problems, warnings) of the team's files, each of which may be missing.
 
-    files: folders (former, now, used and inventory: paths), named (rows with a variable's name and its path), dotenv (path), environments and keys (lists of paths), names, unused and taken (the tables of .env), given (what the
-    filter of that name returns), wanted (name -> the name that makes it necessary), secret_names and given_secrets (the same as names
-    and given for secrets that .env has no name for).
+    files: folders (former, now, used and inventory: paths), named (rows with a variable's name and its path), dotenv (path), environments
+    and keys (lists of paths), names, unused and taken (the tables of .env), given (what the filter of that name returns), wanted (name ->
+    the name that makes it necessary), secret_names and given_secrets (the same as names and given for secrets that .env has no name for).
     """
-    problems, warnings = [], []
+    problems: list[str] = []
+    warnings: list[str] = []
 
     def texts(paths: list[str]) -> Iterator[tuple[str, str]]:
         for path in paths:

@@ -12,9 +12,9 @@ HUSH = "hush-0451"  # stands wherever a secret does
 # Texts that mean something to YAML, Compose or a shell, or are numbers to one of YAML's versions.
 HOSTILE = ["q\"uo'te", "back\\slash\\", "$x ${y} $$", "# no comment", "key: value", "*&!%@`", "{{ '{' }}", "[a, {b", "- a", "ünï 🙂", " around ", "a\nb", "1e3",
            "0o17", "yes", "~", "<<", "\\n", "%", ""]
-# A name and an environment of such texts; one with the braces of Jinja would be a template.
+# A name and an environment of such texts; the braces of Jinja would be a template, and no environment file holds a line break.
 NAME = "ad\"m'in\\ ${x}: #*&"
-ODD = {f"ODD{number}": value for number, value in enumerate(HOSTILE) if "{{" not in value}
+ODD = {f"ODD{number}": value for number, value in enumerate(HOSTILE) if "{{" not in value and "\n" not in value}
 GROUPS = ("infra", "mlflow", "regmodel", "airflow", "airflow_worker")
 PORTS = ("postgres", "redis", "mlflow", "regmodel", "airflow", "flower", "airflow_exporter", "node_exporter", "prometheus",
          "alertmanager", "grafana", "airflow_worker_log", "airflow_triggerer_log")
