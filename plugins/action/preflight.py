@@ -25,6 +25,7 @@ from ansible_collections.mlops.stack.plugins.plugin_utils._given_files import gi
 from ansible_collections.mlops.stack.plugins.plugin_utils._inventory import inventory_problems
 from ansible_collections.mlops.stack.plugins.plugin_utils._shapes import is_image, is_port
 from ansible_collections.mlops.stack.plugins.plugin_utils._targets import targets
+from ansible_collections.mlops.stack.plugins.plugin_utils._team_folder import team_folder_problems
 from ansible_collections.mlops.stack.plugins.plugin_utils._variables import variable_problems
 
 ON_HOST = ("project", "state_path", "runs_parts", "bridge", "start_empty", "given_images", "ports", "reach", "bind", "address", "min_free_mib",
@@ -185,6 +186,10 @@ class ActionModule(ActionBase):
         shared += airflow_problems(args.get("airflow") or {})
         shared += file_problems(args.get("files") or [])
         self._warn(dag_warnings(**args["dags"]) if args.get("dags") else [])
+        if args.get("folders"):
+            found, warnings = team_folder_problems(**args["folders"])
+            shared += found
+            self._warn(warnings)
         if args.get("given_files"):
             found, warnings = given_file_problems(
                 {"given": {}, "taken": {}, "named": args.get("files"), **{name: args[name] for name in ("given", "taken", "given_secrets") if name in args},

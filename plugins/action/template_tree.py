@@ -14,6 +14,8 @@ import os
 import re
 import tarfile
 import tempfile
+from collections.abc import Iterable
+from typing import Any
 
 import yaml
 from ansible.errors import AnsibleActionFail
@@ -21,6 +23,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv
 from ansible_collections.mlops.stack.plugins.plugin_utils._controller import require_ansible
 from ansible_collections.mlops.stack.plugins.plugin_utils._proxies import without_proxy
+from ansible_collections.mlops.stack.plugins.plugin_utils._team_folder import team_folder
 
 try:
     from ansible.template import trust_as_template
@@ -157,7 +160,7 @@ def complete_services(text, files, defaults, salt, role, proxies=None):
     return HEADER.format(role=role) + body
 
 
-def without_others(text):
+def without_others(text: str) -> str:
     """services.yaml without what its services depend on that is none of them: the services of another role, which may not be there."""
     document = yaml.safe_load(text)
     services = document.get("services") or {}
@@ -166,6 +169,16 @@ def without_others(text):
         kept = [name for name in wanted if name in services]
         service["depends_on"] = {name: wanted[name] for name in kept} if isinstance(wanted, dict) else kept
     return yaml.dump(document, Dumper=PlainDumper, sort_keys=False)
+
+
+def tree_files(directory: str, tree: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    """Pairs of (path, name) of a tree's files; of a team's folder, what is source."""
+    if not tree.get("team"):
+        return walk(directory, tree.get("exclude") or ())
+    found = team_folder(directory, bool(tree.get("build")))
+    if found.problems:
+        raise AnsibleActionFail("template_tree: %s: %s" % (directory, "; ".join(found.problems)))
+    return [(path, name) for name, path in found.files.items()]
 
 
 class ActionModule(ActionBase):
@@ -198,7 +211,7 @@ class ActionModule(ActionBase):
             directory = os.path.join(os.path.dirname(args["src"]), os.path.expanduser(tree["src"]))
             if not os.path.isdir(directory):
                 raise AnsibleActionFail("template_tree: %s is not a directory on the controller" % directory)
-            for path, name in walk(directory, tree.get("exclude") or ()):
+            for path, name in tree_files(directory, tree):
                 with open(path, "rb") as handle:
                     files[os.path.join(tree["dest"], name)] = File(
                         handle.read(), 0o755 if os.access(path, os.X_OK) else 0o644, live=bool(tree.get("live")))

@@ -8,20 +8,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.mlops.stack.plugins.plugin_utils._team_folder import team_folder
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 IGNORED = {"__pycache__", ".git"}
 
 
-def _files(paths: list[str], roles: Path, elsewhere: dict[str, str] | None) -> Iterator[tuple[str, Path]]:
+def _files(paths: list[str], roles: Path, elsewhere: dict[str, str] | None, strict: bool) -> Iterator[tuple[str, Path]]:
     """Yield (name relative to ``roles``, path) of every file below ``paths``, each once, sorted by name.
 
-    elsewhere: path -> directory that stands in its place, where that is not empty; its files go by the names they would have there.
+    elsewhere: path -> the team's directory that stands in its place, where that is not empty; what of it is source goes by the names it would have
+    there. strict: what cannot be taken of it is an error.
     """
     found = {}
     for path in paths:
@@ -31,6 +34,12 @@ def _files(paths: list[str], roles: Path, elsewhere: dict[str, str] | None) -> I
             raise AnsibleFilterError(f"tree_digest: {instead!r} is not a directory on the controller")
         if not top.exists():
             raise AnsibleFilterError(f"tree_digest: {path!r} is not below {roles}")
+        if instead:
+            team = team_folder(instead, build=True)
+            if team.problems and strict:
+                raise AnsibleFilterError(f"tree_tar: {instead}: {'; '.join(team.problems)}")
+            found.update({(Path(path) / name).as_posix(): Path(file) for name, file in team.files.items()})
+            continue
         for file in [top] if top.is_file() else top.rglob("*"):
             inside = file.relative_to(top)
             if file.is_file() and IGNORED.isdisjoint(inside.parts):
@@ -40,7 +49,8 @@ def _files(paths: list[str], roles: Path, elsewhere: dict[str, str] | None) -> I
 
 def tree_digest(paths: list[str], *arguments: str, elsewhere: dict[str, str] | None = None, roles: Path = ROLES) -> str:
     digest = hashlib.sha256()
-    for name, file in _files(paths, roles, elsewhere):
+    # Preflight reports what cannot be taken.
+    for name, file in _files(paths, roles, elsewhere, strict=False):
         content = file.read_bytes()
         executable = bool(file.stat().st_mode & 0o100)
         digest.update(f"{name}\0{executable}\0{len(content)}\0".encode() + content)
@@ -54,7 +64,7 @@ def tree_tar(paths: list[str], elsewhere: dict[str, str] | None = None, roles: P
     stream = io.BytesIO()
     # A link goes as what it leads to, which the digest is made of too.
     with tarfile.open(fileobj=stream, mode="w:gz", dereference=True) as archive:
-        for name, file in _files(paths, roles, elsewhere):
+        for name, file in _files(paths, roles, elsewhere, strict=True):
             member = archive.gettarinfo(str(file), name)
             member.uid = member.gid = member.mtime = 0
             member.uname = member.gname = ""
@@ -64,6 +74,13 @@ def tree_tar(paths: list[str], elsewhere: dict[str, str] | None = None, roles: P
     return base64.b64encode(stream.getvalue()).decode()
 
 
+def team_files(folder: str) -> list[str]:
+    """Names of what is source in a team's folder."""
+    return list(team_folder(os.path.expanduser(folder)).files)
+
+
 class FilterModule:
+    """mlops.stack.tree_digest, mlops.stack.tree_tar and mlops.stack.team_files."""
+
     def filters(self):
-        return {"tree_digest": tree_digest, "tree_tar": tree_tar}
+        return {"tree_digest": tree_digest, "tree_tar": tree_tar, "team_files": team_files}

@@ -82,6 +82,12 @@ options:
     type: list
     elements: dict
     default: []
+  folders:
+    description:
+      - Folders of a team's of which the source is delivered, on the controller, as C(rows) like those of O(files), and C(build), the names of
+        variables whose folder an image is built from.
+    type: dict
+    default: {}
   given_files:
     description:
       - Files that the team brings, on the controller, as C(dotenv) (path), C(environments) and C(keys) (lists of paths), the tables C(names),
@@ -242,6 +248,7 @@ ARGUMENTS = {
     "airflow": {"type": "dict", "default": {}, "no_log": True},
     "dags": {"type": "dict", "default": {}},
     "logins": {"type": "list", "elements": "dict", "default": [], "no_log": True},
+    "folders": {"type": "dict", "default": {}},
     "given_files": {"type": "dict", "default": {}, "no_log": True},
     "given": {"type": "dict", "default": {}, "no_log": True},
     "taken": {"type": "dict", "default": {}},

@@ -56,6 +56,13 @@ options:
         type: bool
         default: false
       exclude: {description: File names and globs that are not copied., type: list, elements: str, default: []}
+      team:
+        description:
+          - It is a team's own, of which the source is copied; what version control, environments, caches and editors keep, secrets by name or content,
+            and what C(.gitignore) files in it name is not. Links lead to something in it, or fail.
+        type: bool
+        default: false
+      build: {description: "An image is built from it, so that its C(.dockerignore) counts too.", type: bool, default: false}
   files:
     description: Further files by their path below O(dest), with their content. Nothing in a content is rendered.
     type: dict
@@ -174,6 +181,8 @@ def main():
                 "dest": {"type": "str", "required": True},
                 "live": {"type": "bool", "default": False},
                 "exclude": {"type": "list", "elements": "str", "default": []},
+                "team": {"type": "bool", "default": False},
+                "build": {"type": "bool", "default": False},
             }},
             "files": {"type": "dict", "default": {}},
             "live": {"type": "list", "elements": "str", "default": []},

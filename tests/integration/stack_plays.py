@@ -20,6 +20,15 @@ PORTS = ("postgres", "redis", "mlflow", "regmodel", "airflow", "flower", "airflo
          "alertmanager", "grafana", "airflow_worker_log", "airflow_triggerer_log")
 
 
+def modes(path: pathlib.Path) -> tuple[int, ...]:
+    """Modes that something delivered may have; plays here run with a hardened host's umask, and products check their files as users of their own."""
+    if path.is_dir():
+        return (0o700,) if path.name == "secrets" else (0o755,)
+    if path.parent.name == "secrets" or path.parts[-2:] == ("prometheus", "prometheus.yml"):
+        return (0o400,)
+    return (0o600,) if path.suffix == ".env" else (0o644, 0o755)
+
+
 def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
     """Ports that nothing listens on."""
     sockets = [socket.socket() for _number in range(count)]

@@ -11,34 +11,18 @@ import bcrypt
 import pytest
 import yaml
 from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv
-from stack_plays import NAME, ODD
+from render_inventories import DISCORD, LOCAL, ONE, THREE
+from stack_plays import NAME, ODD, modes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-DISCORD = "https://discord.example/api/webhooks/1/hush"
 RECEIVERS = ["monitoring_discord_url", "monitoring_smtp_password", "monitoring_webhook_url"]
-LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-GROUPS = ("infra", "mlflow", "regmodel", "airflow", "airflow_worker", "monitoring")
-ONE = {"hosts": {"one": LOCAL}, "children": {group: {"hosts": {"one": {}}} for group in GROUPS},
-       # As from a command line: a string.
-       "vars": {"with_monitoring": "true"}}
-THREE = {
-    "hosts": {f"h{number}": {**LOCAL, "mlops_address": f"10.0.0.{number}"} for number in (1, 2, 3)},
-    "children": {"infra": {"hosts": {"h1": {}}}, "airflow": {"hosts": {"h1": {}}}, "mlflow": {"hosts": {"h2": {}}, "vars": {}},
-                 "regmodel": {"hosts": {"h2": {}}}, "airflow_worker": {"hosts": {"h2": {"airflow_worker_queues": ["default", "gpu"]}, "h3": {}}},
-                 "monitoring": {"hosts": {"h2": {}}}},
-    "vars": {"infra_postgres_port": 15432, "with_monitoring": "true", "monitoring_discord_webhook_url": DISCORD,
-             "monitoring_webhook_url": "https://hook.example/hush", "monitoring_email_to": "team@example.org", "monitoring_smtp_smarthost": "mail:25",
-             "monitoring_smtp_username": NAME, "monitoring_smtp_password": "hush",
-             "airflow_admin_username": NAME, "airflow_flower_username": NAME, "monitoring_username": NAME, "mlflow_admin_username": NAME,
-             "infra_postgres_environment": ODD, "monitoring_environment": {"prometheus": ODD}},
-}
 
 
 def render(tmp_path, inventory, *arguments):
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": inventory}))
     return subprocess.run(
         ["ansible-playbook", "-i", str(tmp_path / "hosts.yml"), str(ROOT / "tests/integration/render.yml"), "-e", f"render_to={tmp_path}", *arguments],
-        cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        cwd=ROOT, umask=0o077, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
 
 
 def rendered_once(tmp_path_factory, name, inventory):
@@ -137,8 +121,8 @@ def test_no_secret_stands_in_a_file_that_others_may_read(rendered):
         for path in set(delivered) - set(private):
             text = path.read_text(errors="replace")
             assert not any(secret in text for secret in secrets), path
-        for path in private:
-            assert stat.S_IMODE(path.stat().st_mode) == 0o400, path
+        for path in (rendered / host).rglob("*"):
+            assert stat.S_IMODE(path.stat().st_mode) in modes(path), path
 
 
 def test_generated_secrets_are_for_the_user_alone(rendered):

@@ -102,7 +102,8 @@ def test_public_urls_are_what_the_table_of_services_shows(exposed):
 
 def test_environment_and_volumes_of_the_team_reach_their_services(exposed):
     infra = compose(exposed, "db", "infra")
-    assert infra["services"]["postgres-airflow"]["environment"] == {"POSTGRES_PASSWORD_FILE": "/run/secrets/postgres_password", "TZ": "a$$b"}
+    assert infra["services"]["postgres-airflow"]["env_file"] == ["postgres-airflow.env"]
+    assert env(exposed, "db/infra/postgres-airflow.env") == {"POSTGRES_PASSWORD_FILE": "/run/secrets/postgres_password", "TZ": "a$b"}
     assert infra["services"]["postgres-airflow"]["volumes"][-1] == "spare:/spare"
     assert infra["services"]["redis-airflow"]["volumes"][-1] == "/srv/redis:/srv:ro"
     assert list(infra["volumes"]) == ["postgres-data", "redis-data", "spare"]
@@ -110,10 +111,10 @@ def test_environment_and_volumes_of_the_team_reach_their_services(exposed):
     regmodel = compose(exposed, "app", "regmodel")
     assert (regmodel["services"]["regmodel-backend"]["volumes"], list(regmodel["volumes"])) == (["models:/models", "./local:/local"], ["models"])
     monitoring = compose(exposed, "app", "monitoring")
-    assert monitoring["services"]["prometheus"]["environment"] == {"GOGC": "50"}
+    assert env(exposed, "app/monitoring/prometheus.env") == {"GOGC": "50"}
     assert list(monitoring["volumes"]) == ["prometheus-data", "alertmanager-data", "history"]
     # A component that is not on the host brings no volume there.
-    assert services(exposed, "db")["node-exporter"]["environment"] == {"A": "b"}
+    assert env(exposed, "db/monitoring/node-exporter.env") == {"A": "b"}
     assert "volumes" not in compose(exposed, "db", "monitoring")
     for host in HOSTS:
         subprocess.run(["docker", "compose", "--project-directory", exposed / host, "config", "--quiet"], check=True)

@@ -102,10 +102,16 @@ def test_a_directory_in_the_place_of_a_path_counts_by_its_content_alone(roles, t
     instead = [tree_digest(["a", "b"], elsewhere={"a": str(folder)}, roles=roles) for folder in (own, moved)]
     assert instead[0] == instead[1] != tree_digest(["a", "b"], roles=roles)
     assert tree_digest(["a", "b"], elsewhere={"a": ""}, roles=roles) == tree_digest(["a", "b"], roles=roles)
-    (own / "linked").symlink_to(roles / "b")
+    (own / ".gitignore").write_text("data\n")
+    (own / "data").write_text("left out")
+    (own / "linked").symlink_to("Dockerfile")
     with tarfile.open(fileobj=io.BytesIO(base64.b64decode(tree_tar(["a", "b"], elsewhere={"a": str(own)}, roles=roles)))) as archive:
-        assert archive.getnames() == ["a/Dockerfile", "a/linked", "b"]
-        assert archive.extractfile("a/linked").read() == b"3"
+        assert archive.getnames() == ["a/.gitignore", "a/Dockerfile", "a/linked", "b"]
+        assert archive.extractfile("a/linked").read() == b"FROM x"
+    (own / "linked").unlink()
+    (own / "linked").symlink_to(roles / "b")
+    with pytest.raises(AnsibleFilterError, match="linked is a link to .*, outside of the folder"):
+        tree_tar(["a"], elsewhere={"a": str(own)}, roles=roles)
     with pytest.raises(AnsibleFilterError, match="gone' is not a directory on the controller"):
         tree_digest(["a"], elsewhere={"a": str(own / "gone")}, roles=roles)
 

@@ -22,6 +22,20 @@ WEBHOOK = "api/webhooks/1/token"  # as converge.yml has it
 CHANGED = {
     "infra_monitoring_password": "exporter.changed1'\"\\$x", "mlflow_db_password": "mlflow.changed.2'\"\\ $x",
     "airflow_admin_password": "admin.changed.03'\"\\ $x"}
+# What lies in a team's folders beside their source: file -> what it holds.
+TEAM = {
+    ".git/config": "[remote \"origin\"]\n\turl = https://team:clone.token.f4Wz8Q@git.example/dags.git\n", ".env": "TEAM_PASSWORD=own.password.of.the.team7\n",
+    "keys/sa.json": '{"type": "service_account", "private_key": "private.key.h2Jc9Xv4"}', "local.cfg": "token = ignored.by.git.k5Rn1t\n"}
+TEAM_SECRETS = {"team's clone": "clone.token.f4Wz8Q", "team's .env": "own.password.of.the.team7", "team's key": "private.key.h2Jc9Xv4",
+                "what git ignores": "ignored.by.git.k5Rn1t"}
+# Delivers with no room to transfer to, and starts nothing.
+NO_ROOM = """
+- hosts: mlflow
+  gather_facts: false
+  vars: {mlops_defer: true, ansible_remote_tmp: /proc/none}
+  tasks:
+    - import_role: {name: mlops.stack.mlflow}
+"""
 ENVIRONMENTS = """
 import json, pathlib, re
 wanted = re.compile("|".join(map(re.escape, PATTERNS)).encode())
@@ -62,7 +76,7 @@ def every_secret():
     found.update({"changed " + name: value[:OWN] for name, value in CHANGED.items()})
     generated = {path.name: path.read_text().strip() for path in (EPHEMERAL / "secrets/generated").iterdir()}
     assert {"salt", "airflow_fernet_seed", "airflow_jwt_secret"} <= set(generated)
-    return {**found, **generated, "webhook": WEBHOOK}
+    return {**found, **generated, **TEAM_SECRETS, "webhook": WEBHOOK}
 
 
 @pytest.fixture(scope="module")
@@ -77,26 +91,33 @@ def names_in(text, patterns):
     return {name for pattern, name in patterns.items() if pattern in text}
 
 
-def converge(directory, *arguments):
-    """All that a run says when it is asked to say everything."""
+def play(name, *arguments, **environment):
+    """(exit status, all that a run says when it is asked to say everything)."""
     run = subprocess.run(
-        ["ansible-playbook", "-vvv", "--diff", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], "converge.yml",
-         "--extra-vars", f"mlops_report_dir={directory}", *arguments],
-        cwd=SCENARIO, stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False)
-    assert run.returncode == 0, f"{run.stdout[-8000:]}\n{run.stderr[-2000:]}"
-    return run.stdout + run.stderr
+        ["ansible-playbook", "-vvv", "--diff", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], name, *arguments],
+        cwd=SCENARIO, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False)
+    return run.returncode, run.stdout + run.stderr
+
+
+def converge(directory, *arguments, **environment):
+    status, output = play("converge.yml", "--extra-vars", f"mlops_report_dir={directory}", *arguments, **environment)
+    assert status == 0, output[-10000:]
+    return output
 
 
 @pytest.fixture(scope="module")
 def run(host, tmp_path_factory):
-    """A run that changes secrets, and its reports; afterwards they are what they were."""
-    reports, files = tmp_path_factory.mktemp("report"), tmp_path_factory.mktemp("secrets")
+    """A run that changes secrets and brings a team's folder, and its reports; test_output_of_a_run_by_another_configuration takes both back."""
+    reports, files, team = (tmp_path_factory.mktemp(name) for name in ("report", "secrets", "team"))
     (files / "changed.json").write_text(json.dumps(CHANGED))
-    output = converge(reports, "--extra-vars", f"@{files / 'changed.json'}")
+    for name, text in {**TEAM, ".gitignore": "local.cfg\n", "site_team.py": "SOURCE = 1\n", "site.yml": "groups: []\n"}.items():
+        (team / name).parent.mkdir(exist_ok=True)
+        (team / name).write_text(text)
+    output = converge(reports, "--extra-vars", f"@{files / 'changed.json'}", "--extra-vars", f"airflow_dags_dir={team} monitoring_rules_dir={team}")
     for changed in ("mlflow/secrets/mlflow_pgpass", "airflow/secrets/airflow_admin_password", "monitoring/secrets/monitoring_postgres_password"):
         assert changed in output
-    yield output, reports
-    converge(reports)
+    assert host.file("/opt/mlops/airflow/dags/site_team.py").exists and host.file("/opt/mlops/monitoring/prometheus/rules/team/site.yml").exists
+    return output, reports
 
 
 def test_output_of_a_run(run, patterns):
@@ -154,3 +175,20 @@ def test_files(host, run, patterns):
     """All but the folders of secrets: what is delivered, what containers write, what the Engine and Ansible keep."""
     places = ["/opt/mlops", "/var/lib/docker/volumes", "/var/lib/docker/containers", "/root", "/tmp", "/etc", "/var/log"]
     assert not found_in_files(host, patterns, "--exclude-dir=secrets", *places)
+
+
+def test_output_of_a_transfer_that_fails(host, run, patterns, tmp_path):
+    (tmp_path / "no_room.yml").write_text(NO_ROOM)
+    status, output = play(tmp_path / "no_room.yml", ANSIBLE_COLLECTIONS_PATH=str(ROOT / ".collections"))
+    assert status != 0 and "Deliver the files of mlflow" in output
+    assert not names_in(output, patterns)
+    assert not found_in_files(host, patterns, "/root", "/tmp")
+
+
+def test_output_of_a_run_by_another_configuration(host, run, patterns, tmp_path):
+    """The last: it brings back the secrets that the first run changed."""
+    (tmp_path / "ansible.cfg").write_text("[defaults]\nstdout_callback = ansible.builtin.default\n")
+    output = converge(tmp_path / "report", ANSIBLE_CONFIG=str(tmp_path / "ansible.cfg"), ANSIBLE_COLLECTIONS_PATH=str(ROOT / ".collections"))
+    assert "mlflow/secrets/mlflow_pgpass" in output
+    assert not names_in(output, patterns)
+    assert not host.file("/opt/mlops/airflow/dags/site_team.py").exists
