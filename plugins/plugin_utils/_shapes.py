@@ -84,6 +84,8 @@ SHAPES = [
     Shape(r".*_public_url", matches(r"https?://[^/?#@\s]+(/[\w.~/-]*)?"), "a URL, such as https://example.org/name"),
     Shape(r"mlflow_admin_password", matches(r"[^\x00-\x1f\x7f]{12,}"), "at least 12 characters on one line"),
     Shape(r"regmodel_api_key", matches(r"[^\x00-\x20\x7f]+"), "one line without a space"),
+    Shape(r"regmodel_allowed_flavors", matches(r"[a-z][a-z0-9_]*|sklearn:[A-Za-z_][\w.]*"),
+          "a flavor of MLflow such as sklearn or python_function, or sklearn: and a format or a type, such as sklearn:cloudpickle", each=True),
     Shape(r".*_port|mlops_ports", is_port, "a port, 1 to 65535"),
     Shape(r".*_memory", is_memory, "a size of 6m or more as Compose writes it, such as 512m or 2g"),
     Shape(r"mlops_min_memory_mib|mlops_min_free_mib", matches("[0-9]+"), "a number of MiB"),

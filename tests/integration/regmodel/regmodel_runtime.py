@@ -13,6 +13,7 @@ from stack_images import image
 PYTHON = "/opt/training/bin/python"
 FORKS = "/opt/tests/regmodel_forks.py"
 MODELS = "/opt/tests/regmodel_fixture_models.py"
+HOSTILE = "/opt/tests/regmodel_hostile_models.py"
 SECONDS = 120
 ENVIRON = {
     "PYTHONPATH": "/opt/airflow/dags",
@@ -58,6 +59,10 @@ class Runtime:
     def log_models(self, uri: str) -> None:
         """Log and register the models of regmodel_fixture_models.py."""
         self.python(MODELS, MLFLOW_TRACKING_URI=uri)
+
+    def log_hostile_models(self, uri: str, elsewhere: str) -> dict[str, str]:
+        """Log and register the models of regmodel_hostile_models.py; the version of each."""
+        return json.loads(self.python(HOSTILE, elsewhere, MLFLOW_TRACKING_URI=uri).stdout.splitlines()[-1])
 
     def close(self) -> None:
         """End of orders; the container removes itself."""

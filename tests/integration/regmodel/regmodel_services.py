@@ -79,6 +79,8 @@ class Service(Container):
             "MLFLOW_TRACKING_URI": uri,
             "REGMODEL_MODEL_NAME": model,
             "REGMODEL_POLL_SECONDS": "0.2",
+            # Most of the fixture models are Python models.
+            "REGMODEL_ALLOWED_FLAVORS": "sklearn,python_function",
             "REGMODEL_HOST": "127.0.0.1",
             "REGMODEL_PORT": port,
         }

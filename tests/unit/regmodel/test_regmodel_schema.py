@@ -1,5 +1,6 @@
 """Values against types: what is accepted, what it becomes, and how a refusal names row and field."""
 
+import json
 import math
 from datetime import datetime
 
@@ -97,11 +98,27 @@ def test_every_problem_of_every_row_is_listed():
     ]
 
 
-def test_a_long_list_of_problems_is_cut_and_counted():
+@pytest.mark.parametrize(("rows", "count"), [(999, 999), (1000, 1000), (5000, 1000)])
+def test_a_long_list_of_problems_is_cut_and_counted_to_a_limit(rows, count):
+    given = iter([{}] * rows)
     with pytest.raises(InvalidInput) as caught:
-        schema(a="double").columns([{}] * 1000)
+        schema(a="double").columns(given)
     assert len(caught.value.problems) == 50
-    assert caught.value.count == 1000
+    assert caught.value.count == count
+    assert len(list(given)) == rows - count
+
+
+def test_the_keys_of_one_row_are_counted_to_a_limit_too():
+    with pytest.raises(InvalidInput) as caught:
+        schema(a="double").columns([{f"k{number}": 0 for number in range(100_000)}])
+    assert (len(caught.value.problems), caught.value.count) == (50, 1000)
+
+
+def test_what_a_problem_shows_is_short_and_can_be_sent():
+    found = problems(schema(a="double", b="string"), {"x" * 100_000: 1, "a": [[[]] * 1000] * 1000, "b": "\ud800", "\udfff": 1})
+    text = json.dumps(found, ensure_ascii=False).encode()
+    assert len(text) < 1500
+    assert "half a character" in found[3]["msg"]
 
 
 def test_columns_follow_the_signature_whatever_the_order_of_the_row():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -55,3 +56,8 @@ def scores(truth: pandas.Series, predicted: object) -> dict[str, float]:
         "mae": float(mean_absolute_error(truth, predicted)),
         "r2": float(r2_score(truth, predicted)),
     }
+
+
+def finite(score: float | None) -> float | None:
+    """None for NaN and infinity, which JSON has not."""
+    return score if score is not None and math.isfinite(score) else None

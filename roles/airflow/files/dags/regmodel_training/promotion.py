@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import tempfile
 from typing import TYPE_CHECKING, Any
 
-from regmodel_training import data
+from regmodel_training import data, trust
 from regmodel_training.settings import Settings
 from regmodel_training.tracking import TrackingError, tracking
 
@@ -28,7 +30,7 @@ def promote(settings: Settings, trained: dict[str, Any]) -> dict[str, Any]:
     With no alias yet the version is promoted. The reason is written to the version's tags (promotion.*) first and the
     alias moved last, so a repeated call ends as the first one would have.
 
-    Returns run_id, version, promoted, rmse, previous_version and previous_rmse (None without a previous version).
+    Returns run_id, version, promoted, rmse, previous_version and previous_rmse (None without a previous version, or where it is not finite).
     Raises TrackingError if MLflow cannot be used, or if the current version cannot be evaluated: then nothing is moved.
     """
     version = str(trained["version"])
@@ -55,7 +57,10 @@ def _current(client: MlflowClient, settings: Settings) -> str | None:
 
 
 def _wins(rmse: float, version: str, current_rmse: float | None, current: str | None) -> bool:
-    if current is None or current_rmse is None:
+    """NaN and infinity are errors that nobody can compare: such a version never wins, and any other wins over it."""
+    if not math.isfinite(rmse):
+        return False
+    if current is None or current_rmse is None or not math.isfinite(current_rmse):
         return True
     if math.isclose(rmse, current_rmse, rel_tol=RELATIVE_TOLERANCE):
         return int(version) > int(current)
@@ -63,12 +68,14 @@ def _wins(rmse: float, version: str, current_rmse: float | None, current: str | 
 
 
 def _evaluate(model_name: str, version: str) -> float:
-    """The rmse of a registered version, downloaded as RegModel downloads it, on the held-out rows."""
-    from mlflow import pyfunc
+    """The rmse of a registered version, checked, downloaded and loaded as RegModel does it, on the held-out rows; NaN if it predicts no number."""
+    import numpy
 
     split = data.load()
-    model = pyfunc.load_model(f"models:/{model_name}/{version}")
-    return data.scores(split.test_y, model.predict(split.test_x))["rmse"]
+    allowed = trust.allowed_from(os.environ.get(trust.VARIABLE, ""))
+    with tempfile.TemporaryDirectory(prefix="regmodel-") as folder:
+        predicted = numpy.asarray(trust.load(model_name, version, folder, allowed).predict(split.test_x), float)
+    return data.scores(split.test_y, predicted)["rmse"] if numpy.isfinite(predicted).all() else math.nan
 
 
 def _evaluate_current(settings: Settings, version: str) -> float:
@@ -92,10 +99,14 @@ def _say(
     better: bool,
 ) -> None:
     """Write why, in the version's tags."""
-    if current_rmse is None:
+    if not math.isfinite(rmse):
+        decision = f"kept back: its rmse is {rmse}"
+    elif current_rmse is None:
         decision = "promoted: no version was served"
     elif not better:
         decision = "kept back: worse than the served version"
+    elif not math.isfinite(current_rmse):
+        decision = f"promoted: the rmse of the served version is {current_rmse}"
     elif rmse < current_rmse and not math.isclose(rmse, current_rmse, rel_tol=RELATIVE_TOLERANCE):
         decision = "promoted: better than the served version"
     else:
@@ -113,18 +124,19 @@ def _said_before(client: MlflowClient, settings: Settings, trained: dict[str, An
     tags = client.get_model_version(settings.model_name, version).tags
     print(f"alias {settings.alias} points to version {version} already: nothing to do")
     previous_rmse = tags.get(PREVIOUS_RMSE)
-    rmse = float(tags.get(RMSE, trained["rmse"]))
+    rmse = float(tags.get(RMSE) or trained["rmse"] or math.nan)
     return _result(trained, True, rmse, tags.get(PREVIOUS), None if previous_rmse is None else float(previous_rmse))
 
 
 def _result(
     trained: dict[str, Any], promoted: bool, rmse: float, previous: str | None, previous_rmse: float | None
 ) -> dict[str, Any]:
+    """What a task returns is JSON, which has no NaN: PostgreSQL refuses it as a task's result."""
     return {
         "run_id": trained["run_id"],
         "version": str(trained["version"]),
         "promoted": promoted,
-        "rmse": rmse,
+        "rmse": data.finite(rmse),
         "previous_version": previous,
-        "previous_rmse": previous_rmse,
+        "previous_rmse": data.finite(previous_rmse),
     }

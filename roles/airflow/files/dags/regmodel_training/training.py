@@ -38,7 +38,7 @@ def pipeline(settings: Settings) -> Pipeline:
 
 
 def train(settings: Settings, key: str) -> dict[str, Any]:
-    """Train once for a key, and return run_id, version (as MLflow writes it: a string) and rmse, mae, r2.
+    """Train once for a key, and return run_id, version (as MLflow writes it: a string) and rmse, mae, r2 (None where not finite).
 
     key: names this training, for example an orchestrator's run. Called again with the same key, the registered version
     is returned as it is; a run that ended before it was registered is left as it is, and a new one made.
@@ -95,11 +95,11 @@ def _train(settings: Settings, key: str) -> dict[str, Any]:
     print(
         f"trained {settings.estimator}: {settings.model_name} version {version}, {_text(metrics)} on the held-out rows"
     )
-    return {"run_id": run.info.run_id, "version": version, **metrics}
+    return {"run_id": run.info.run_id, "version": version, **_scores(metrics)}
 
 
-def _scores(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: metrics[name] for name in ("rmse", "mae", "r2")}
+def _scores(metrics: dict[str, float]) -> dict[str, float | None]:
+    return {name: data.finite(metrics.get(name)) for name in ("rmse", "mae", "r2")}
 
 
 def _text(metrics: dict[str, float]) -> str:

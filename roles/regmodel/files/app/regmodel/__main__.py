@@ -10,6 +10,7 @@ import sys
 import uvicorn
 
 from regmodel.api import create_app
+from regmodel.connections import LimitedProtocol
 from regmodel.follower import Follower
 from regmodel.metrics import Metrics
 from regmodel.registry import MlflowRegistry
@@ -60,13 +61,16 @@ def main() -> int:
     # uvicorn raises the signal once more after it has shut down in good order; that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     metrics = Metrics()
-    follower = Follower(MlflowRegistry(settings.model_name, settings.alias), metrics, settings.poll_seconds)
+    registry = MlflowRegistry(settings.model_name, settings.alias, settings.allowed_flavors)
+    follower = Follower(registry, metrics, settings.poll_seconds)
     uvicorn.run(
         create_app(settings, follower, metrics),
         host=settings.host,
         port=settings.port,
         log_config=LOGGING,
         server_header=False,
+        http=LimitedProtocol,
+        ws="none",
         # A proxy in front tells where a request came from; its address among containers is nobody's to know beforehand.
         forwarded_allow_ips="*" if settings.public_url else None,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hmac
 import logging
+import math
 import secrets
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from regmodel import __version__
-from regmodel.body import rows_from_body
+from regmodel.body import body_bytes, row_bytes, rows_from_body
 from regmodel.follower import Follower, Status
+from regmodel.intake import SMALL_BYTES, Intake, NotTaken
 from regmodel.metrics import Metrics
 from regmodel.model import Model
 from regmodel.openapi import PREDICT_RESPONSES, describe
@@ -31,8 +34,10 @@ from regmodel.settings import Settings
 
 log = logging.getLogger("regmodel.api")
 
-# Ten thousand rows of a hundred numbers are about 10 MB of JSON.
-MAX_BODY_BYTES = 16 * 1024 * 1024
+# How many bodies that are not small are worked on at one time. Each may need some hundred megabytes.
+LARGE_AT_ONCE = 1
+# How long a thread that checks a body keeps the interpreter from the event loop, in seconds; Python's own 0.005 would add up.
+SWITCH_SECONDS = 0.001
 
 
 class Refused(Exception):
@@ -48,8 +53,12 @@ class Refused(Exception):
 def create_app(settings: Settings, follower: Follower, metrics: Metrics) -> FastAPI:
     """Build the application. The follower is started and stopped with it."""
 
+    intake = Intake()
+    large = CapacityLimiter(LARGE_AT_ONCE)
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        sys.setswitchinterval(SWITCH_SECONDS)
         follower.start()
         yield
         follower.stop()
@@ -97,10 +106,14 @@ def create_app(settings: Settings, follower: Follower, metrics: Metrics) -> Fast
         try:
             _authorize(settings, request)
             loaded = _model(follower.status)
-            raw = await _read(request)
-            answer = JSONResponse(await run_in_threadpool(_predict, loaded, raw, settings.max_rows, metrics))
+            async with intake.body(request, body_bytes(loaded.schema, settings.max_rows)) as raw:
+                lane = large if len(raw) > SMALL_BYTES else None
+                answer = await to_thread.run_sync(_predict, loaded, raw, settings.max_rows, metrics, limiter=lane)
         except Refused as refused:
             answer = JSONResponse(refused.body, refused.status, refused.headers)
+        except NotTaken as error:
+            headers = {"Connection": "close"} | ({"Retry-After": "5"} if error.status == 503 else {})
+            answer = JSONResponse({"detail": str(error)}, error.status, headers)
         metrics.requests.labels(str(answer.status_code)).inc()
         metrics.seconds.observe(time.perf_counter() - started)
         return answer
@@ -137,7 +150,9 @@ def describe_model(settings: Settings, status: Status) -> dict[str, Any]:
         **following,
         "loaded_at": model.loaded_at,
         "signature": {"inputs": inputs, "outputs": model.outputs},
-        "metrics": model.metrics,
+        # JSON has no NaN and no infinity.
+        "metrics": {name: value if math.isfinite(value) else None for name, value in model.metrics.items()},
+        "metrics_not_finite": {name: str(value) for name, value in model.metrics.items() if not math.isfinite(value)},
         "example": {"inputs": model.example[:1]} if model.example else None,
     }
 
@@ -168,31 +183,21 @@ def _model(status: Status) -> Model:
     return status.model
 
 
-async def _read(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            detail = f"the body is larger than {MAX_BODY_BYTES} bytes: send fewer rows at once"
-            raise Refused(413, {"detail": detail}, {"Connection": "close"})
-    return bytes(body)
-
-
-def _predict(model: Model, raw: bytes, max_rows: int, metrics: Metrics) -> dict[str, Any]:
+def _predict(model: Model, raw: bytearray, max_rows: int, metrics: Metrics) -> Response:
     """Check and predict, in a worker thread; the model is the one that was served when the request came."""
     try:
-        rows = rows_from_body(raw, max_rows)
-        columns = model.schema.columns(rows)
+        columns = model.schema.columns(rows_from_body(raw, max_rows, row_bytes(model.schema)))
     except InvalidInput as error:
         raise Refused(422, {"detail": error.problems, "count": error.count}) from None
     try:
         predictions = model.predict(columns)
+        answer = JSONResponse({"predictions": predictions, "model": model.version.public()})
     except Exception as error:  # a model is somebody's code: whatever it raises is an answer to this request only
         log.exception("version %s failed to predict", model.version.version)
         detail = f"the model failed to predict: {type(error).__name__}: {one_line(error)}"
         raise Refused(500, {"detail": detail, "model": model.version.public()}) from error
     metrics.rows.inc(len(predictions))
-    return {"predictions": predictions, "model": model.version.public()}
+    return answer
 
 
 def _page_policy(nonce: str) -> str:

@@ -49,14 +49,16 @@ _DETAIL = {"type": "string"}
 PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: _answer("One prediction a row", predictions={"type": "array", "items": {}}, model=_MODEL),
     401: _answer("No API key, or a wrong one", detail=_DETAIL),
-    413: _answer("The body is too large", detail=_DETAIL),
+    408: _answer("The body came too slowly", detail=_DETAIL),
+    413: _answer("The body is larger than the rows of one request can need", detail=_DETAIL),
+    415: _answer("The body is compressed", detail=_DETAIL),
     422: _answer(
         "The body does not fit the model's signature",
         detail={"type": "array", "items": _PROBLEM},
         count={"type": "integer"},
     ),
     500: _answer("The model itself failed", detail=_DETAIL, model=_MODEL),
-    503: _answer("No model is served; the reason is said", detail=_DETAIL),
+    503: _answer("No model is served, or too many large bodies came at once; the reason is said", detail=_DETAIL),
 }
 
 

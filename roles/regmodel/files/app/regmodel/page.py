@@ -79,7 +79,10 @@ def _facts(model: dict[str, Any]) -> str:
         (escape(str(output.get("name") or "prediction")), escape(str(output.get("type", ""))))
         for output in model["signature"]["outputs"] or []
     ]
-    metrics = [(escape(name), f"{value:.6g}") for name, value in sorted(model["metrics"].items())]
+    metrics = [
+        (escape(name), escape(model["metrics_not_finite"][name]) if value is None else f"{value:.6g}")
+        for name, value in sorted(model["metrics"].items())
+    ]
     facts = [
         ("Run", f"<code>{escape(model['run_id'] or 'none')}</code>"),
         ("Alias points to", f"version {escape(model['alias_version'] or '?')}"),

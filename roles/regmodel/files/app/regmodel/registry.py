@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from regmodel.model import Model, Version
 from regmodel.schema import Schema
+from regmodel.trust import DEFAULT, load
 
 
 class NothingToServe(Exception):
@@ -34,11 +36,12 @@ class Registry(Protocol):
 
 
 class MlflowRegistry:
-    """The registry of the MLflow server that MLFLOW_TRACKING_URI names."""
+    """The registry of the MLflow server that MLFLOW_TRACKING_URI names. allowed: see regmodel.trust."""
 
-    def __init__(self, model_name: str, alias: str) -> None:
+    def __init__(self, model_name: str, alias: str, allowed: Collection[str] = DEFAULT) -> None:
         self.model_name = model_name
         self.alias = alias
+        self.allowed = allowed
 
     def resolve(self) -> Version:
         """See Registry."""
@@ -72,18 +75,17 @@ class MlflowRegistry:
 
     def load(self, version: Version) -> Model:
         """See Registry. The downloaded files are gone when this returns."""
-        from mlflow import pyfunc
-
         with tempfile.TemporaryDirectory(prefix="regmodel-") as folder:
-            predictor = pyfunc.load_model(f"models:/{version.name}/{version.version}", dst_path=folder)
+            predictor = load(version.name, version.version, folder, self.allowed)
             signature = predictor.metadata.signature
+            schema = Schema.from_signature(signature)
             model = Model(
                 version=version,
                 predictor=predictor,
-                schema=Schema.from_signature(signature),
+                schema=schema,
                 outputs=signature.outputs.to_dict() if signature.outputs else None,
                 metrics=self._metrics(version),
-                example=_rows(predictor.input_example),
+                example=_rows(predictor.input_example, schema),
                 loaded_at=datetime.now(UTC).isoformat(timespec="seconds"),
             )
             model.warm_up()
@@ -126,8 +128,13 @@ def _no_answer(error: BaseException) -> str:
     return f"{urlsplit(get_tracking_uri()).netloc.rpartition('@')[2]}: {one_line(found)}"
 
 
-def _rows(example: Any, limit: int = 3) -> list[dict[str, Any]]:
-    """The first rows of a model's input example, as JSON values; none if it is not a table."""
+def _rows(example: Any, schema: Schema, limit: int = 3) -> list[dict[str, Any]]:
+    """The first rows of a model's input example, as JSON values; none if it is not a table.
+
+    Rows are left out in which a required number is NaN or infinite: a request cannot have it.
+    """
     if not hasattr(example, "to_json"):
         return []
-    return json.loads(example.head(limit).to_json(orient="records", date_format="iso", double_precision=15))
+    rows = json.loads(example.head(limit).to_json(orient="records", date_format="iso", double_precision=15))
+    numbers = [field.name for field in schema.fields if field.required and field.type in ("float", "double")]
+    return [row for row in rows if all(row.get(name, 0) is not None for name in numbers)]

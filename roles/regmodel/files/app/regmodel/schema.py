@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,11 @@ DTYPES = {
 _BITS = {"integer": 31, "long": 63}
 _FLOAT32_MAX = 3.4028234663852886e38
 _NO_NULL = ("boolean", "integer", "long")
+# How many problems of a request are told, and how many are counted before the rest is not looked at.
 _LISTED = 50
+_COUNTED = 1000
+_SHOWN = 100
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 class UnusableSignature(ValueError):
@@ -36,7 +41,7 @@ class InvalidInput(ValueError):
     """The request does not fit the signature.
 
     problems: up to 50 of {"row": int or None, "field": str or None, "type": str, "msg": str}.
-    count: how many there are in all.
+    count: how many there are; at 1000 the rest of the request was not looked at.
     """
 
     def __init__(self, problems: list[dict[str, Any]], count: int | None = None) -> None:
@@ -51,9 +56,36 @@ class _Wrong(Exception):
         super().__init__(text)
 
 
+def short(text: str) -> str:
+    """The beginning of a text of somebody else's, as UTF-8 can hold it: JSON can escape half a character."""
+    text = text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def problem(kind: str, msg: str, row: int | None = None, field: str | None = None) -> dict[str, Any]:
     """One entry of a 422 answer."""
-    return {"row": row, "field": field, "type": kind, "msg": msg}
+    return {"row": row, "field": None if field is None else short(field), "type": kind, "msg": msg}
+
+
+class Problems:
+    """What is wrong with a request; raises InvalidInput when it is enough."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._listed: list[dict[str, Any]] = []
+
+    def add(self, kind: str, msg: str, row: int | None = None, field: str | None = None) -> None:
+        """Take one more."""
+        self.count += 1
+        if self.count <= _LISTED:
+            self._listed.append(problem(kind, msg, row, field))
+        if self.count == _COUNTED:
+            self.check()
+
+    def check(self) -> None:
+        """Raise InvalidInput if there is any."""
+        if self.count:
+            raise InvalidInput(self._listed, self.count)
 
 
 @dataclass(frozen=True)
@@ -87,20 +119,16 @@ class Schema:
             fields.append(Field(column.name, kind, column.required))
         return cls(tuple(fields))
 
-    def columns(self, rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    def columns(self, rows: Iterable[Any]) -> dict[str, list[Any]]:
         """Turn rows into columns of Python values, all of the signature's types.
 
-        An optional field that no row has is left out. Raises InvalidInput with every problem of every row.
+        An optional field that no row has is left out. Raises InvalidInput with the problems of all rows.
         """
-        problems: list[dict[str, Any]] = []
-        count = 0
+        problems = Problems()
 
         def report(kind: str, row: int, field: str | None, text: str) -> None:
-            nonlocal count
-            count += 1
-            if len(problems) < _LISTED:
-                place = f"row {row}" if field is None else f"row {row}, field {field!r}"
-                problems.append(problem(kind, f"{place}: {text}", row, field))
+            place = f"row {row}" if field is None else f"row {row}, field {short(field)!r}"
+            problems.add(kind, f"{place}: {text}", row, field)
 
         known = {field.name for field in self.fields}
         columns: dict[str, list[Any]] = {field.name: [] for field in self.fields}
@@ -108,8 +136,9 @@ class Schema:
             if not isinstance(row, dict):
                 report("wrong_type", index, None, f"an object with one value a field is wanted, not {_shown(row)}")
                 continue
-            for name in row.keys() - known:
-                report("unknown_field", index, name, "the model has no such field")
+            for name in row:
+                if name not in known:
+                    report("unknown_field", index, name, "the model has no such field")
             for field in self.fields:
                 value = None
                 try:
@@ -117,19 +146,16 @@ class Schema:
                 except _Wrong as wrong:
                     report(wrong.kind, index, field.name, str(wrong))
                 columns[field.name].append(value)
-        if not problems:
-            for field in self.fields:
-                values = columns[field.name]
-                if not field.required and all(value is None for value in values):
-                    del columns[field.name]
-                elif field.type in _NO_NULL:
-                    for index, value in enumerate(values):
-                        if value is None:
-                            report(
-                                "missing", index, field.name, f"null or absent here, but a {field.type} in other rows"
-                            )
-        if problems:
-            raise InvalidInput(problems, count)
+        problems.check()
+        for field in self.fields:
+            values = columns[field.name]
+            if not field.required and all(value is None for value in values):
+                del columns[field.name]
+            elif field.type in _NO_NULL:
+                for index, value in enumerate(values):
+                    if value is None:
+                        report("missing", index, field.name, f"null or absent here, but a {field.type} in other rows")
+        problems.check()
         return columns
 
     def frame(self, columns: dict[str, list[Any]]) -> pandas.DataFrame:
@@ -159,6 +185,11 @@ def _value(field: Field, row: dict[str, Any]) -> Any:
     wanted = bool if field.type == "boolean" else str
     if not isinstance(value, wanted):
         raise _Wrong("wrong_type", f"{_shown(value)} is not a {field.type}")
+    if field.type == "string":
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _Wrong("wrong_type", f"{_shown(value)} has half a character, which UTF-8 cannot hold") from None
     return value
 
 
@@ -205,5 +236,10 @@ def _moment(value: Any) -> datetime:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else text[:37] + "..."
+    text = ""
+    # Piece by piece: what is shown is short, and what was sent need not be.
+    for piece in _ENCODER.iterencode(value[:40] if isinstance(value, str) else value):
+        text += piece
+        if len(text) > 40:
+            break
+    return short(text if len(text) <= 40 else text[:37] + "...")

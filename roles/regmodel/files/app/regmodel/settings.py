@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from regmodel.trust import DEFAULT, VARIABLE, allowed_from
+
 T = TypeVar("T")
 
 # MLflow's own defaults (7 retries, 120 s) would hide an outage from /ready for minutes. An operator can override them.
@@ -32,6 +34,7 @@ class Settings:
     max_rows: rows accepted in one /predict request.
     api_key: what /predict and /model ask for, or None for an open service.
     public_url: where a proxy in front has it, or an empty text.
+    allowed_flavors: which models may be loaded; see regmodel.trust.
     """
 
     tracking_uri: str
@@ -43,6 +46,7 @@ class Settings:
     port: int = 8000
     api_key: str | None = field(default=None, repr=False)
     public_url: str = ""
+    allowed_flavors: frozenset[str] = frozenset(DEFAULT)
 
     @property
     def prefix(self) -> str:
@@ -54,7 +58,8 @@ def settings_from_env(environ: Mapping[str, str]) -> Settings:
     """Read the settings; an empty variable counts as absent.
 
     MLFLOW_TRACKING_URI (required), REGMODEL_MODEL_NAME, REGMODEL_MODEL_ALIAS, REGMODEL_POLL_SECONDS (0.1 to 3600),
-    REGMODEL_MAX_ROWS (1 to 1000000), REGMODEL_HOST, REGMODEL_PORT, REGMODEL_API_KEY_FILE, REGMODEL_PUBLIC_URL.
+    REGMODEL_MAX_ROWS (1 to 1000000), REGMODEL_HOST, REGMODEL_PORT, REGMODEL_API_KEY_FILE, REGMODEL_PUBLIC_URL,
+    REGMODEL_ALLOWED_FLAVORS.
 
     Raises SettingsError, which lists every problem found.
     """
@@ -85,6 +90,12 @@ def settings_from_env(environ: Mapping[str, str]) -> Settings:
     if public_url and not re.fullmatch(r"https?://[^/?#@\s]+(/[\w.~/-]*)?", public_url):
         problems.append(f"REGMODEL_PUBLIC_URL={public_url!r} is not a URL such as https://example.org/regmodel")
 
+    allowed = Settings.allowed_flavors
+    try:
+        allowed = allowed_from(environ.get(VARIABLE, ""))
+    except ValueError as error:
+        problems.append(str(error))
+
     settings = Settings(
         tracking_uri=tracking_uri,
         model_name=environ.get("REGMODEL_MODEL_NAME") or Settings.model_name,
@@ -95,6 +106,7 @@ def settings_from_env(environ: Mapping[str, str]) -> Settings:
         port=number("REGMODEL_PORT", Settings.port, int, 0, 65535),
         api_key=api_key,
         public_url=public_url,
+        allowed_flavors=allowed,
     )
     if problems:
         raise SettingsError("\n".join(problems))
