@@ -184,18 +184,21 @@ def _model(status: Status) -> Model:
 
 
 def _predict(model: Model, raw: bytearray, max_rows: int, metrics: Metrics) -> Response:
-    """Check and predict, in a worker thread; the model is the one that was served when the request came."""
+    """Check and predict, in a worker thread; the model is the one that was served when the request came.
+
+    It raises nothing: a thread keeps what its last call raised, and with that the body.
+    """
     try:
         columns = model.schema.columns(rows_from_body(raw, max_rows, row_bytes(model.schema)))
     except InvalidInput as error:
-        raise Refused(422, {"detail": error.problems, "count": error.count}) from None
+        return JSONResponse({"detail": error.problems, "count": error.count}, 422)
     try:
         predictions = model.predict(columns)
         answer = JSONResponse({"predictions": predictions, "model": model.version.public()})
     except Exception as error:  # a model is somebody's code: whatever it raises is an answer to this request only
         log.exception("version %s failed to predict", model.version.version)
         detail = f"the model failed to predict: {type(error).__name__}: {one_line(error)}"
-        raise Refused(500, {"detail": detail, "model": model.version.public()}) from error
+        return JSONResponse({"detail": detail, "model": model.version.public()}, 500)
     metrics.rows.inc(len(predictions))
     return answer
 

@@ -52,10 +52,9 @@ class Intake:
         coding = request.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("", "identity"):
             raise NotTaken(415, f"the body has Content-Encoding {coding[:40]}: send it as it is")
-        too_large = NotTaken(413, f"the body is larger than {most} bytes, which is what this model's rows can need: send fewer rows at once")
         declared = request.headers.get("content-length", "0")
         if int(declared) > most and "expect" in request.headers:
-            raise too_large
+            raise _too_large(most)
         loop = asyncio.get_running_loop()
         came, started = 0, loop.time()
         async with asyncio.timeout(SECONDS) as limit:
@@ -63,7 +62,7 @@ class Intake:
                 came += len(chunk)
                 limit.reschedule(started + SECONDS + came / BYTES_A_SECOND)
                 if came > DRAINED_BYTES:
-                    raise too_large
+                    raise _too_large(most)
                 if came > most:
                     self._held -= len(body)
                     body.clear()
@@ -73,4 +72,8 @@ class Intake:
                 if self._held > HELD_BYTES and len(body) > SMALL_BYTES:
                     raise NotTaken(503, "too many large bodies at once: send it again later, or fewer rows at once")
         if came > most:
-            raise too_large
+            raise _too_large(most)
+
+
+def _too_large(most: int) -> NotTaken:
+    return NotTaken(413, f"the body is larger than {most} bytes, which is what this model's rows can need: send fewer rows at once")
