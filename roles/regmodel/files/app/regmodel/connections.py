@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 # Where there are more, the connection ends that has been waiting for its client for the longest time.
 CONNECTIONS = 256
@@ -20,6 +21,8 @@ HEAD_SECONDS = 10.0
 REQUEST_BYTES = 96 * 1024 * 1024
 FRAMED_BYTES = 128 * 1024
 FRAMING = 4
+# Requests that may wait for the answer to another on the same connection; uvicorn would hold any number with their bodies.
+PIPELINED = 4
 # How long an answer may lie here that its client does not read.
 ANSWER_SECONDS = 30.0
 
@@ -35,15 +38,21 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head: int | None = 0
         self._framed = self._bare = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._answering: RequestResponseCycle | None = None
         self._wait()
         self._limit_head()
         if len(self.connections) > CONNECTIONS and self.waiting:
-            next(iter(self.waiting)).transport.abort()
+            # One that had an answer may be about to ask again.
+            strangers = (one for one in self.waiting if one.cycle is None or not one.cycle.response_complete)
+            next(strangers, next(iter(self.waiting)))._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.waiting.pop(self, None)
         self._cancel()
         super().connection_lost(exc)
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         if self._head is None:
@@ -56,7 +65,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._head is not None and self._head > HEAD_BYTES:
             self.send_400_response(f"The head of the request has more than {HEAD_BYTES} bytes.")
         elif self._framed > REQUEST_BYTES or (self._framed > FRAMED_BYTES and self._framed > self._bare * FRAMING):
-            self.transport.abort()
+            self._end()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -66,6 +75,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head, self._framed, self._bare = None, 0, 0
         self._cancel()
         super().on_headers_complete()
+        if len(self.pipeline) > PIPELINED:
+            self._end()
 
     def on_body(self, body: bytes) -> None:
         self._bare += len(body)
@@ -84,6 +95,16 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             self.loop.call_later(ANSWER_SECONDS, self._drop_unread)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _end(self) -> None:
+        """End the connection now. Of several requests uvicorn would tell the last one only, and the first would write on."""
+        if self._answering is not None:
+            self._answering.disconnected = True
+        self.transport.abort()
+
     def _wait(self) -> None:
         """The client is to act, as from now."""
         self.waiting.pop(self, None)
@@ -91,7 +112,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _limit_head(self) -> None:
         self._cancel()
-        self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._end)
 
     def _cancel(self) -> None:
         if self._timer is not None:
@@ -100,4 +121,4 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _drop_unread(self) -> None:
         if self.transport.get_write_buffer_size():
-            self.transport.abort()
+            self._end()
