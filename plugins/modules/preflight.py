@@ -90,7 +90,8 @@ options:
     default: {}
   given_files:
     description:
-      - Files that the team brings, on the controller, as C(dotenv) (path), C(environments) and C(keys) (lists of paths), the tables C(names),
+      - Files that the team brings, on the controller, as C(dotenv) (path), C(unread) (where such a file is not read),
+        C(environments) and C(keys) (lists of paths), the tables C(names),
         C(unused) and C(taken) of what the first may hold, C(given), which the filter P(mlops.stack.given#filter) returns, and C(wanted),
         names with the name that makes each necessary.
         C(secret_names) is such a table for secrets that the first has no names for.

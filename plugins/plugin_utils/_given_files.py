@@ -116,15 +116,32 @@ def wanted_problems(wanted: Mapping[str, str], given: Mapping[str, Any]) -> Iter
             yield "%s is given and %s is not; give it too, in .env or as a variable" % (other, name)
 
 
+def unread_warnings(files: Mapping[str, Any], read: Callable[[str], bytes]) -> Iterator[str]:
+    """Environment files in a checkout's or the current directory, where teams look for them, that hold names of this stack and are not read."""
+    paths = {os.path.realpath(path): path for path in files.get("unread") or []}
+    paths.pop(os.path.realpath(files["dotenv"]), None)
+    for path in paths.values():
+        if not os.path.isfile(path):
+            continue
+        try:
+            names = [entry.name for entry in entries(text_of(path, read)) if entry.name in files["names"] and entry.value]
+        except Unreadable:
+            continue
+        if names:
+            yield "%s is not read, and gives %s; its place is %s (install -m 0600 %s %s)" % (
+                os.path.abspath(path), ", ".join(dict.fromkeys(map(str, names))), files["dotenv"], path, files["dotenv"])
+
+
 def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) -> tuple[list[str], list[str]]:
     """(problems, warnings) of the team's files, each of which may be missing.
 
-    files: folders (former, now, used and inventory: paths), named (rows with a variable's name and its path), dotenv (path), environments
-    and keys (lists of paths), names, unused and taken (the tables of .env), given (what the filter of that name returns), wanted (name ->
-    the name that makes it necessary), secret_names and given_secrets (the same as names and given for secrets that .env has no name for).
+    files: folders (former, now, used and inventory: paths), named (rows with a variable's name and its path), dotenv (path), unread (paths
+    where it is not read), environments and keys (lists of paths), names, unused and taken (the tables of .env), given (what the filter of
+    that name returns), wanted (name -> the name that makes it necessary), secret_names and given_secrets (the same as names and given for
+    secrets that .env has no name for).
     """
     problems: list[str] = []
-    warnings: list[str] = []
+    warnings = list(unread_warnings(files, read))
 
     def texts(paths: list[str]) -> Iterator[tuple[str, str]]:
         for path in paths:

@@ -15,6 +15,17 @@ BEGINNING = """
     - import_role: {name: mlops.stack.mlops, tasks_from: preflight}
     - debug: {msg: "{{ __mlops_given.MLFLOW_DB_USER.value }} and {{ mlops_secrets.redis_password | length }} characters"}
 """
+SECRETS = """
+- hosts: one
+  gather_facts: false
+  tasks:
+    - import_role: {name: mlops.stack.mlops}
+    - copy:
+        content: "{{ [mlops_secrets, __mlops_infra_key] | to_json }}"
+        dest: "{{ mlops_dir }}"
+        mode: "0600"
+      vars: {__mlops_infra_key: "{{ lookup('file', __mlops_tls_dir ~ '/server.key') }}"}
+"""
 
 
 @pytest.fixture
@@ -133,3 +144,24 @@ def test_a_run_moves_the_secrets_of_former_versions_and_a_look_leaves_them(stack
     assert status == 0 and said.count(f"The secrets lie in {stack.secrets} now; they were moved from {former}.") == 1, said
     assert "fred and 17 characters" in said
     assert not former.exists() and set(before) <= {path.name for path in (stack.secrets / "generated").iterdir()}
+
+
+def test_generated_secrets_that_were_encrypted_are_the_same(stack):
+    play = stack.path / "secrets.yml"
+    play.write_text(SECRETS)
+    status, said = stack.play(play, "-e", "mlops_tls=true")
+    assert status == 0, said
+    before = (stack.path / "opt").read_bytes()
+    files = [path for path in (stack.secrets / "generated").rglob("*") if path.is_file() and path.suffix != ".crt"]
+    assert len(files) > 15
+    (stack.path / "password").write_text("a password")
+    vault = ["--vault-password-file", str(stack.path / "password")]
+    subprocess.run(["ansible-vault", "encrypt", *vault, *map(str, files)], check=True, capture_output=True)
+    encrypted = {path: path.read_bytes() for path in (stack.secrets / "generated").rglob("*") if path.is_file()}
+    status, said = stack.play(play, "-e", "mlops_tls=true", *vault)
+    assert status == 0 and "changed=0" in said, said
+    assert (stack.path / "opt").read_bytes() == before
+    assert {path: path.read_bytes() for path in (stack.secrets / "generated").rglob("*") if path.is_file()} == encrypted
+    (stack.path / "opt").unlink()
+    status, said = stack.play("preflight.yml", "--limit", "one")
+    assert status == 2 and "generated/postgres_password: cannot be decrypted; give the password" in said, said

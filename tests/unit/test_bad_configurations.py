@@ -4,6 +4,7 @@ import json
 import pathlib
 import string
 
+import dotenv_files
 import pytest
 import yaml
 from ansible.errors import AnsibleError
@@ -245,3 +246,52 @@ def test_what_keeps_the_secrets_from_being_moved_is_told(tmp_path):
     ("i/secrets", 1), ("i/x/secrets", 1), ("i", 1), ("i/key.json", 1), ("i/.x/secrets", 0), ("i/.secrets", 0), ("i/group_vars/all/key", 0), ("j/secrets", 0)])
 def test_what_may_be_taken_for_inventory_is_told(path, told):
     assert len(list(place_warnings("mlops_secrets_dir", path, "i"))) == told
+
+
+@pytest.mark.parametrize("name", dotenv_files.ALL)
+def test_another_teams_file_stops_no_run(tmp_path, name):
+    put(tmp_path, ".env", dotenv_files.ALL[name])
+    problems, warnings = look(tmp_path)
+    assert problems == [] and HUSH not in "".join(warnings)
+
+
+@pytest.mark.parametrize("lines, given, told", [
+    ("MLFLOW_DB_PASS=x", {}, True),
+    # The right name stands there, or a variable gives it.
+    ("MLFLOW_DB_PASS=x\nMLFLOW_DB_PASSWORD=y", {}, False),
+    ("MLFLOW_DB_PASS=x", {"MLFLOW_DB_PASSWORD": {"value": "y", "source": "variable"}}, False),
+    # Another word is another name.
+    ("AIRFLOW_DB_USER=x", {}, False), ("MLFLOW_DB_URL=x", {}, False), ("MLFOW_DB_USER=x", {}, True)])
+def test_a_near_miss_counts_where_the_right_name_has_no_value(tmp_path, lines, given, told):
+    put(tmp_path, ".env", lines + "\n")
+    problems, warnings = look(tmp_path, given)
+    assert [problem for problem in problems if "did you mean" in problem] == problems and bool(problems) is told
+    assert told or len(warnings) == 1
+
+
+@pytest.mark.parametrize("lines, told", [
+    ("MLFLOW_DB_PASSWORD=${POSTGRES_PASSWORD}", ["line 1: the value of MLFLOW_DB_PASSWORD refers to POSTGRES_PASSWORD, which no line before gives; give that"]),
+    ("POSTGRES_PASSWORD=x\nMLFLOW_DB_PASSWORD=${POSTGRES_PASSWORD}", []),
+    ("MLFLOW_DB_PASSWORD=pa${x", ["line 1: the value of MLFLOW_DB_PASSWORD has a $ that begins no reference; put the value in single quotes"]),
+    ("MLFLOW_DB_PASSWORD='pa${x'", []), ("SOME_URL=${HOME}/x", [])])
+def test_a_reference_has_a_value_or_is_told_with_its_line(tmp_path, lines, told):
+    put(tmp_path, ".env", lines + "\n")
+    problems, _warnings = look(tmp_path)
+    assert len(problems) == len(told) and all(part in problem for part, problem in zip(told, problems, strict=True))
+    put(tmp_path, "regmodel.env", "A=${B}\n")
+    assert [problem for problem in look(tmp_path)[0] if "regmodel.env, line 1: the value of A refers to B" in problem]
+
+
+def test_an_environment_file_where_compose_would_read_it_is_told(tmp_path):
+    root = tmp_path / "clone"
+    root.mkdir()
+    put(root, ".env", "MLFLOW_DB_USER=x\nOTHER=hush-0451\nMLFLOW_DB_NAME=\n")
+    files = {"dotenv": str(tmp_path / ".env"), "environments": [], "keys": [], "names": TABLES["__mlops_dotenv_names"], "unused": [], "taken": {},
+             "given": {}, "unread": [str(root / ".env"), str(tmp_path / "none/.env"), str(tmp_path / ".env")]}
+    def read(path):
+        return pathlib.Path(path).read_bytes()
+    problems, warnings = given_file_problems(files, read)
+    assert problems == [] and warnings == [
+        f"{root}/.env is not read, and gives MLFLOW_DB_USER; its place is {tmp_path}/.env (install -m 0600 {root}/.env {tmp_path}/.env)"]
+    put(root, ".env", "OTHER=x\n")
+    assert given_file_problems(files, read) == ([], [])
