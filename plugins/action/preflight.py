@@ -97,6 +97,15 @@ def data_problems(remembered, wanted_secrets, wanted_versions, allow_migration):
                % (name, remembered["versions"][name]))
 
 
+def artifacts_problem(kept, wanted, allow_migration):
+    """Why MLflow may not look for artifacts elsewhere, or None: it looks for those of every run where it keeps new ones."""
+    if not kept or not wanted or kept.rstrip("/") == wanted.rstrip("/") or allow_migration:
+        return None
+    return ("MLflow keeps artifacts in %s and is to keep them in %s, where it would not find those of former runs and models: copy what is in the one "
+            "to the other, with the same names (docs/configuration.md), and run again with -e mlops_allow_migration=true; or keep "
+            "mlflow_artifacts_destination (MLFLOW_ARTIFACTS_DESTINATION) as it is" % (kept, wanted))
+
+
 def plain(value):
     """A value with all that it holds evaluated; ansible-core evaluates what a container holds when it is asked for."""
     if isinstance(value, Mapping):
@@ -126,6 +135,8 @@ class ActionModule(ActionBase):
         if result["data"]:
             result["problems"] += data_problems(remembered, secrets, versions, args.get("allow_migration"))
             result["problems"] += unknown_problems(asked, given, remembered, args.get("allow_migration"))
+            elsewhere = artifacts_problem(result.get("kept"), args.get("artifacts"), args.get("allow_migration"))
+            result["problems"] += [elsewhere] if elsewhere else []
         # A host without data starts afresh; one with data keeps what other runs remembered of parts that this one leaves out.
         base = remembered if result["data"] else {}
         salt = remembered.get("salt") or random.token_hex(16)

@@ -135,6 +135,7 @@ options:
     type: dict
     default: {}
   versions: {description: "Versions that own a schema, by name.", type: dict, default: {}}
+  artifacts: {description: Where MLflow is to keep artifacts; empty where it is not to run. Used on the controller., type: str, default: ""}
   allow_migration: {description: Accept versions that differ from those of the data and data that is left behind., type: bool, default: false}
 """
 
@@ -186,9 +187,11 @@ known:
   description: By which C(names) and C(addresses) others may know the host, and the C(address) that it calls others from.
   returned: when there is an answer
   type: dict
+kept: {description: Where MLflow keeps artifacts by the files that are there; empty without such., returned: when there is an answer, type: str}
 """
 
 import os
+import re
 import time
 from typing import Any
 
@@ -212,6 +215,8 @@ OS_RELEASE = "/etc/os-release"
 BRIDGE = '{{.Id}} {{with .Options}}{{with index . "com.docker.network.bridge.name"}}{{.}}{{end}}{{end}}'
 # MiB that a host needs whose images and volumes are there.
 SETTLED = 1024
+# As the filter to_dotenv writes it.
+ARTIFACTS = re.compile(r"^MLFLOW_ARTIFACTS_DESTINATION='(.*)'$", re.MULTILINE)
 
 
 ARGUMENTS = {
@@ -256,6 +261,7 @@ ARGUMENTS = {
     "given_secrets": {"type": "dict", "default": {}, "no_log": True},
     "secrets": {"type": "dict", "default": {}, "no_log": True},
     "versions": {"type": "dict", "default": {}},
+    "artifacts": {"type": "str", "default": ""},
     "allow_migration": {"type": "bool", "default": False},
 }
 
@@ -269,6 +275,15 @@ class Host:
     def data(self, remembered: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
         """What the host has of the project: (problems, what else the module returns)."""
         return _project.look(self.docker, self.module.params, remembered)
+
+    def keeps_artifacts(self, directory: str) -> str:
+        """Where MLflow keeps artifacts, by the file that was delivered."""
+        try:
+            with open(os.path.join(directory, "mlflow", "mlflow.env"), encoding="utf-8") as handle:
+                found = ARTIFACTS.search(handle.read())
+        except OSError:
+            return ""
+        return found.group(1) if found else ""
 
     def bridges(self):
         """Bridges of the project's default network: that which it was given, or what Docker calls one."""
@@ -300,6 +315,7 @@ def main():
     problems: list[str | None] = []
     remembered: dict[str, Any] = {}
     about: dict[str, Any] = {"data": False}
+    kept = ""
     if wanted["state_path"]:
         try:
             remembered = _project.read_state(wanted["state_path"])
@@ -307,6 +323,7 @@ def main():
             problems.append("%s cannot be read (%s); restore it from a backup, or remove it if the data is gone" % (wanted["state_path"], error))
         found, about = host.data(remembered)
         problems += found
+        kept = host.keeps_artifacts(os.path.dirname(wanted["state_path"]))
     ours = host.docker("ps", "--filter", host.filter, "--format", "{{.Ports}}") or ""
     config = _host_docker.client_config(_host_docker.config_path(os.environ))
     problems.append(_host_docker.other_engine_problem(os.environ, config, _host_docker.config_path(os.environ)))
@@ -316,7 +333,7 @@ def main():
     problems += given_problems(host.docker, wanted["given_images"])
     warning = address_warning(wanted["address"], wanted["bind"])
     module.exit_json(
-        changed=False, now=time.time(), given_versions=image_versions(host.docker, wanted["given_images"]),
+        changed=False, now=time.time(), kept=kept, given_versions=image_versions(host.docker, wanted["given_images"]),
         **{"lost": [], "remembered": remembered, **about, "doubts": about.get("doubts", []) + ([warning] if warning else [])},
         problems=[problem for problem in problems if problem], unreached=_reach.unreached(wanted["reach"]),
         proxies=_host_docker.proxies(config),

@@ -132,6 +132,15 @@ def unread_warnings(files: Mapping[str, Any], read: Callable[[str], bytes]) -> I
                 os.path.abspath(path), ", ".join(dict.fromkeys(map(str, names))), files["dotenv"], path, files["dotenv"])
 
 
+def artifact_problems(given: Mapping[str, Any]) -> Iterator[str]:
+    """What of s3:// artifacts is given without what belongs to it."""
+    pair = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    s3 = str(given.get("MLFLOW_ARTIFACTS_DESTINATION", {}).get("value", "")).startswith("s3://")
+    # Without a destination there, a team's keys are for something else.
+    yield from wanted_problems(dict([pair, pair[::-1]]) if s3 else {}, given)
+    yield from wanted_problems({"MLFLOW_ARTIFACTS_DESTINATION": "MLFLOW_S3_ENDPOINT_URL"}, given)
+
+
 def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) -> tuple[list[str], list[str]]:
     """(problems, warnings) of the team's files, each of which may be missing.
 
@@ -175,6 +184,7 @@ def given_file_problems(files: Mapping[str, Any], read: Callable[[str], bytes]) 
     for path, text in texts(files["keys"]):
         problems += key_problems(path, text, instance.rsplit(":", 2)[0] if instance.count(":") > 1 else None)
     problems += wanted_problems(files.get("wanted") or {}, files["given"])
+    problems += artifact_problems(files["given"])
     problems += variable_problems(files["given"], files["names"], files["taken"])
     problems += variable_problems(files.get("given_secrets") or {}, files.get("secret_names") or {}, {})
     return problems, warnings

@@ -71,6 +71,15 @@ DOTENV = [
     ("MLFLOW_DB_NAME=airflow", "MLFLOW_DB_NAME is a name that the stack's own PostgreSQL has for something else"),
     ("MLFLOW_DB_NAME=ml/flow", "MLFLOW_DB_NAME has not the right shape; wanted is a PostgreSQL identifier"),
     ("MLFLOW_DB_NAME=" + "a" * 64, "MLFLOW_DB_NAME has not the right shape"),
+    ("MLFLOW_ARTIFACTS_DESTINATION=wasbs://c@a.blob.core.windows.net/p", "MLFLOW_ARTIFACTS_DESTINATION has not the right shape; wanted is a directory such as"),
+    ("MLFLOW_ARTIFACTS_DESTINATION=hdfs://name/p", "s3://bucket/prefix (S3, MinIO and what else speaks S3), or gs://bucket/prefix"),
+    ("MLFLOW_ARTIFACTS_DESTINATION=https://minio:9000/bucket", "MLFLOW_ARTIFACTS_DESTINATION has not the right shape"),
+    ("MLFLOW_ARTIFACTS_DESTINATION=mlflow-artifacts:/", "MLFLOW_ARTIFACTS_DESTINATION has not the right shape"),
+    ("MLFLOW_ARTIFACTS_DESTINATION=s3://", "MLFLOW_ARTIFACTS_DESTINATION has not the right shape"),
+    ("MLFLOW_ARTIFACTS_DESTINATION=artifacts", "MLFLOW_ARTIFACTS_DESTINATION has not the right shape"),
+    ("MLFLOW_S3_ENDPOINT_URL=minio:9000", "MLFLOW_S3_ENDPOINT_URL has not the right shape; wanted is a URL such as"),
+    ("MLFLOW_S3_ENDPOINT_URL=http://localhost:9000", "and not localhost, which in a container is the container"),
+    ("AWS_SECRET_ACCESS_KEY='hush 0451'", "AWS_SECRET_ACCESS_KEY has not the right shape; wanted is one line without a space"),
     ("MLFLOW_INSTANCE_CONNECTION=mlflow", "MLFLOW_INSTANCE_CONNECTION has not the right shape; wanted is project:region:instance"),
     ("MLFLOW_INSTANCE_CONNECTION=my-project:europe-west1", "MLFLOW_INSTANCE_CONNECTION has not the right shape"),
     ("MLFLOW_INSTANCE_CONNECTION=My_Project:europe-west1:db", "MLFLOW_INSTANCE_CONNECTION has not the right shape"),
@@ -217,6 +226,22 @@ def test_every_printable_character_survives_in_a_password(tmp_path, character):
 ])
 def test_what_one_name_makes_necessary(tmp_path, given, problems):
     assert look(tmp_path, given, wanted={"MLFLOW_DB_PASSWORD": "MLFLOW_INSTANCE_CONNECTION"})[0] == problems
+
+
+@pytest.mark.parametrize("given, problems", [
+    ({"MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": HUSH}, []),
+    # The machine's own identity.
+    ({"MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket/deep/path", "AWS_DEFAULT_REGION": "eu-west-3"}, []),
+    # A team's keys that are for something else.
+    ({"AWS_ACCESS_KEY_ID": "k"}, []), ({"MLFLOW_ARTIFACTS_DESTINATION": "gs://my_bucket/ml", "AWS_SECRET_ACCESS_KEY": HUSH}, []),
+    ({"MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket", "AWS_ACCESS_KEY_ID": "k"}, ["AWS_ACCESS_KEY_ID is given and AWS_SECRET_ACCESS_KEY is not"]),
+    ({"MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket", "AWS_SECRET_ACCESS_KEY": HUSH}, ["AWS_SECRET_ACCESS_KEY is given and AWS_ACCESS_KEY_ID is not"]),
+    ({"MLFLOW_S3_ENDPOINT_URL": "https://minio.example:9000"}, ["MLFLOW_S3_ENDPOINT_URL is given and MLFLOW_ARTIFACTS_DESTINATION is not"]),
+    ({"MLFLOW_ARTIFACTS_DESTINATION": "/var/lib/mlflow/artifacts", "MLFLOW_S3_ENDPOINT_URL": "https://minio.example:9000"}, []),
+])
+def test_what_belongs_to_a_destination(tmp_path, given, problems):
+    found = look(tmp_path, {name: {"value": value, "source": "variable"} for name, value in given.items()})[0]
+    assert [problem.split("; give it too")[0] for problem in found] == problems
 
 
 @pytest.mark.parametrize("name, value, refused", [

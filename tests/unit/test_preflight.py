@@ -4,6 +4,7 @@ import socket
 
 import pytest
 from ansible_collections.mlops.stack.plugins.action import preflight as controller
+from ansible_collections.mlops.stack.plugins.filter.dotenv import to_dotenv
 from ansible_collections.mlops.stack.plugins.module_utils import _host_checks as host
 from ansible_collections.mlops.stack.plugins.modules import preflight as module
 
@@ -170,3 +171,23 @@ def test_space_that_is_missing_is_told_with_what_is_needed(data, need, monkeypat
     assert len(told) == 1 and "%d MiB are free in " % (need - 1) in told[0] and "and %d are needed" % need in told[0]
     monkeypatch.setattr(module, "free_mib", lambda path: (need, path))
     assert [problem for problem in module.Host(Engine(min_free_mib=10**9)).machine_problems(data) if problem] == []
+
+
+@pytest.mark.parametrize("kept, wanted, allow, told", [
+    ("/var/lib/mlflow/artifacts", "s3://bucket/ml", False, True), ("s3://bucket/ml", "/var/lib/mlflow/artifacts", False, True),
+    ("s3://bucket/ml", "s3://bucket/other", False, True), ("s3://bucket/ml", "s3://bucket/ml/", False, False),
+    ("/var/lib/mlflow/artifacts", "s3://bucket/ml", True, False), ("", "s3://bucket/ml", False, False), ("s3://bucket/ml", "", False, False)])
+def test_artifacts_that_would_not_be_found_any_more(kept, wanted, allow, told):
+    found = controller.artifacts_problem(kept, wanted, allow)
+    assert bool(found) == told
+    if found:
+        assert found.startswith("MLflow keeps artifacts in %s and is to keep them in %s, where it would not find those of former runs" % (kept, wanted))
+        assert "-e mlops_allow_migration=true" in found
+
+
+def test_where_artifacts_are_kept_is_read_from_what_was_delivered(tmp_path):
+    host_module = module.Host(Engine())
+    assert host_module.keeps_artifacts(str(tmp_path)) == ""
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow/mlflow.env").write_text(to_dotenv({"A": "1", "MLFLOW_ARTIFACTS_DESTINATION": "gs://my_bucket/ml", "Z": "1"}))
+    assert host_module.keeps_artifacts(str(tmp_path)) == "gs://my_bucket/ml"
