@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.mlops.stack.plugins.plugin_utils._shapes import memory_bytes
 
 # What JSON lets stand for itself and YAML does not take, or takes for a line break (YAML 1.2.2, 5.1 and 5.4).
 NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -56,8 +57,16 @@ def named_volumes(volumes):
     return list(found)
 
 
+def memory_share(size: object, share: float) -> int:
+    """The bytes that are a share (float, 0.5 for half) of a size as Compose writes it, such as 512m."""
+    found = memory_bytes(size)
+    if found is None:
+        raise AnsibleFilterError(f"memory {size!r}: write it as Compose does, such as 512m or 2g")
+    return int(found * share)
+
+
 class FilterModule:
-    """mlops.stack.named_volumes, mlops.stack.in_yaml and mlops.stack.in_expanded_yaml."""
+    """mlops.stack.named_volumes, mlops.stack.memory_share, mlops.stack.in_yaml and mlops.stack.in_expanded_yaml."""
 
     def filters(self):
-        return {"named_volumes": named_volumes, "in_yaml": in_yaml, "in_expanded_yaml": in_expanded_yaml}
+        return {"named_volumes": named_volumes, "memory_share": memory_share, "in_yaml": in_yaml, "in_expanded_yaml": in_expanded_yaml}

@@ -1,7 +1,7 @@
 # Copyright (c) mlops.stack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters for what Prometheus reads: rules with variables applied, probes as targets, and the hash of a password."""
+"""Filters for what Prometheus reads: rules with variables applied, probes as targets, ends of certificates, and the hash of a password."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from difflib import get_close_matches
 
 import yaml
 from ansible.errors import AnsibleFilterError
+from cryptography import x509
 
 try:
     import bcrypt
@@ -62,6 +63,18 @@ def probe_targets(rows, instance):
     return [{"targets": [row["address"]], "labels": {"instance": instance, "target": row["target"], "module": row["module"]}} for row in rows]
 
 
+def certificate_metrics(certificates: dict[str, str]) -> str:
+    """When certificates end, as the textfile collector reads it; certificates: name -> PEM, empty ones are left out.
+
+    A file may hold several, of which the one that ends first counts.
+    """
+    name = "mlops_certificate_not_after_timestamp_seconds"
+    ends = {which: min(found.not_valid_after_utc.timestamp() for found in x509.load_pem_x509_certificates(pem.encode()))
+            for which, pem in certificates.items() if pem.strip()}
+    return "".join([f"# HELP {name} When a certificate that was delivered ends.\n# TYPE {name} gauge\n",
+                    *(f'{name}{{certificate="{which}"}} {int(end)}\n' for which, end in ends.items())])
+
+
 def bcrypt_hash(password, salt):
     """bcrypt hash of a password; the same for the same password and salt (any text), so that a second run changes nothing."""
     if bcrypt is None:
@@ -98,4 +111,5 @@ class FilterModule:
 
     def filters(self):
         return {"alert_rules": alert_rules, "probes": probes, "probe_targets": probe_targets, "bcrypt_hash": bcrypt_hash,
+                "certificate_metrics": certificate_metrics,
                 "notified_check": notified_check, "refusals": refusals}

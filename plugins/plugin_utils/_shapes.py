@@ -24,10 +24,14 @@ def is_port(value: Any) -> bool:
     return str(value).isdecimal() and 1 <= int(value) <= 65535
 
 
-def is_memory(value: Any) -> bool:
-    """As Compose reads a size (github.com/docker/go-units, RAMInBytes)."""
+def memory_bytes(value: Any) -> int | None:
+    """The bytes of a size as Compose reads it (github.com/docker/go-units, RAMInBytes), or None where it is none."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtp]?)(?:i?b)?", str(value), re.IGNORECASE)
-    return found is not None and float(found[1]) * UNITS[found[2].lower()] >= LEAST_MEMORY
+    return int(float(found[1]) * UNITS[found[2].lower()]) if found else None
+
+
+def is_memory(value: Any) -> bool:
+    return (memory_bytes(value) or 0) >= LEAST_MEMORY
 
 
 def is_network(value: Any) -> bool:

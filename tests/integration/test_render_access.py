@@ -19,6 +19,7 @@ EXPOSED = {
         "mlflow_auth_db_host": "logins.internal", "mlflow_users": [{"name": "anna", "password": "annas-pass%word", "permission": "MANAGE"}],
         "regmodel_auth": True, "regmodel_public_url": "https://example.org/reg",
         "infra_postgres_environment": {"TZ": "a$b"}, "infra_postgres_volumes": ["spare:/spare"], "infra_redis_volumes": ["/srv/redis:/srv:ro"],
+        "infra_redis_memory": "1.5g", "airflow_worker_stop_grace": 7200,
         "mlflow_volumes": ["plugins:/plugins:ro"], "regmodel_volumes": ["models:/models", "./local:/local"],
         "monitoring_environment": {"prometheus": {"GOGC": "50"}, "node-exporter": {"A": "b"}},
         "monitoring_volumes": {"prometheus": ["history:/history"], "redis-exporter": ["/srv/tls:/tls:ro"]},
@@ -136,3 +137,28 @@ def test_on_loopback_nothing_asks(tmp_path):
     (tmp_path / "own/app.py").write_text("print()")
     assert render(tmp_path, inventory).returncode == 0
     assert services(tmp_path, "one")["regmodel-backend"]["image"] != before["image"]
+
+
+def test_redis_stops_short_of_its_containers_memory_and_monitoring_reads_figures_only(exposed):
+    found = secret(exposed, "db", "infra", "redis.conf").splitlines()
+    assert {"maxmemory 805306368", "maxmemory-policy noeviction", "appendonly yes", 'save ""'} <= set(found)
+    rights = next(line for line in found if line.startswith("user monitoring on #"))
+    assert " resetchannels %R~* -@all +ping " in rights and made(exposed, "postgres_monitoring_password") not in rights
+    service = services(exposed, "db")["redis-airflow"]
+    assert service["mem_limit"] == "1.5g"
+    assert service["entrypoint"] == ["sh", "/etc/mlops/redis/start", "docker-entrypoint.sh"] and (exposed / "db/infra/redis/start").is_file()
+    logins = json.loads(secret(exposed, "app", "monitoring", "monitoring_redis_passwords"))
+    assert logins == {"redis://monitoring@10.0.0.1:6379": made(exposed, "postgres_monitoring_password")}
+    assert {"--redis.user=monitoring", "--config-command=-"} <= set(services(exposed, "app")["redis-exporter"]["command"])
+
+
+def test_a_worker_has_the_time_that_its_variable_says(exposed):
+    graces = {name: service["stop_grace_period"] for name, service in services(exposed, "app").items()}
+    assert graces["airflow-worker"] == "7200s" and graces["airflow-triggerer"] == "30s"
+
+
+def test_every_part_of_monitoring_has_a_user_of_its_own(exposed):
+    users = {name: service["user"].split(":")[0] for name, service in services(exposed, "app").items()}
+    parts = ["prometheus", "alertmanager", "node-exporter", "postgres-exporter", "redis-exporter", "blackbox-exporter"]
+    assert users["prometheus"] == "65534" and [user for name, user in users.items() if name not in parts and user in map(users.get, parts)] == []
+    assert len({users[name] for name in parts}) == len(parts)

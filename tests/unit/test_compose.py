@@ -6,7 +6,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mlops.stack.plugins.action.template_tree import complete_services
-from ansible_collections.mlops.stack.plugins.filter.compose import in_expanded_yaml, in_yaml, named_volumes
+from ansible_collections.mlops.stack.plugins.filter.compose import in_expanded_yaml, in_yaml, memory_share, named_volumes
 from stack_plays import HOSTILE
 
 
@@ -41,3 +41,13 @@ def test_what_no_yaml_holds_is_refused():
 def test_no_text_becomes_a_number_where_compose_reads_it(value):
     text = complete_services(f"services: {{web: {{environment: {{A: {in_expanded_yaml(value)}}}}}}}", {}, {}, "s", "web")
     assert text.splitlines()[-1].strip() == f"A: '{value}'"
+
+
+@pytest.mark.parametrize(("size", "half"), [("512m", 268435456), ("1.5 GB", 805306368), ("64MiB", 33554432), (1048577, 524288)])
+def test_a_share_of_memory_is_in_bytes(size, half):
+    assert memory_share(size, 0.5) == half
+
+
+def test_what_is_no_size_has_no_share():
+    with pytest.raises(AnsibleFilterError, match="'much': write it as Compose does"):
+        memory_share("much", 0.5)

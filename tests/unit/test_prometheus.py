@@ -1,5 +1,6 @@
 """Filters for what Prometheus and Alertmanager read."""
 
+import datetime
 import re
 
 import bcrypt
@@ -7,6 +8,9 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mlops.stack.plugins.filter import prometheus
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 RULES = """
 groups:
@@ -82,3 +86,19 @@ def test_a_notification_is_seen_by_its_count():
 
 def test_a_refusal_names_its_integration():
     assert [prometheus.refusals("discord", metrics(3, 1), metrics(4, failed)) for failed in (1, 2)] == ["", "discord"]
+
+
+def certificate(days):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a")])
+    begin = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    signed = made.not_valid_before(begin).not_valid_after(begin + datetime.timedelta(days=days)).sign(key, hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def test_ends_of_certificates_are_told_in_seconds_and_the_first_of_several_counts():
+    told = prometheus.certificate_metrics({"server": certificate(1), "authority": certificate(20) + certificate(10), "none": ""})
+    assert [line for line in told.splitlines() if not line.startswith("#")] == [
+        'mlops_certificate_not_after_timestamp_seconds{certificate="server"} 1893542400',
+        'mlops_certificate_not_after_timestamp_seconds{certificate="authority"} 1894320000']
