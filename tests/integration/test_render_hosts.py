@@ -70,4 +70,6 @@ def test_behind_a_proxy_every_container_asks_the_stack_without_it(tmp_path):
         for name, service in services(tmp_path, host).items():
             found = service["environment"]["no_proxy"].split(",")
             assert service["environment"]["NO_PROXY"].split(",") == found and found[0] == "corp.example", name
+            # BusyBox has no ear for no_proxy.
+            assert " ".join(service["healthcheck"]["test"]).count("wget ") == " ".join(service["healthcheck"]["test"]).count("wget -Y off "), name
             assert names | {"localhost", "127.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.3", "metadata.google.internal"} <= set(found), name

@@ -1,8 +1,9 @@
 """A cluster that has just converged: it works, and it is closed to strangers."""
 
 import pytest
+import requests
 from cluster import ADDRESSES, WORKERS, Airflow, celery_workers, consumed, inside, is_well, machine, play, reaches, stranger
-from conftest import eventually
+from conftest import eventually, secret
 
 CONTROL, MODELS, WORKER = ADDRESSES.values()
 # What each host publishes for the others alone, and what for people.
@@ -59,6 +60,14 @@ def test_no_route_leads_to_a_container():
     with stranger() as outside:
         machine("exec", outside, "ip", "route", "add", subnet, "via", CONTROL)
         assert not reaches(outside, container, 5432)
+
+
+@pytest.mark.parametrize("host, origin, status", [
+    (MODELS, MODELS, 200), ("mlops-models", "mlops-models", 200), (MODELS, "evil.example", 403), ("evil.example", "evil.example", 403)])
+def test_mlflow_takes_what_pages_of_its_hosts_names_write(host, origin, status):
+    answer = requests.post(f"http://{MODELS}:5000/ajax-api/2.0/mlflow/experiments/search", json={"max_results": 1}, timeout=30,
+                           headers={"Host": f"{host}:5000", "Origin": f"http://{origin}:5000"}, auth=("admin", secret("mlflow_admin_password")))
+    assert answer.status_code == status, answer.text
 
 
 def test_rules_that_another_program_took_away_come_back():
