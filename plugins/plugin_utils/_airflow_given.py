@@ -144,6 +144,6 @@ def login_problems(logins: Iterable[Mapping[str, Any]], address: str) -> Iterato
     logins: dicts with name (what sets the password), user and password; one that is empty is made up.
     """
     for row in logins:
-        if row["password"] and str(row["password"]) in ("admin", str(row["user"])):
-            yield ("%s is the user's own name or admin, and ports are published on %s, where others reach them; "
+        if row["password"] and str(row["password"]) in ("admin", "airflow", str(row["user"])):
+            yield ("%s is the user's own name, admin or airflow, and ports are published on %s, where others reach them; "
                    "give another password, or none to have one made" % (row["name"], address))

@@ -298,5 +298,5 @@ def test_airflows_data_and_logins_that_everybody_knows(stack):
     assert said.count("[WARNING]: airflow_dags_dir: nightly_etl.py does not fit Airflow 3: line 8: ") == 1
     assert said.count("[WARNING]: airflow_dags_dir: still_served.py uses what Airflow 3 will drop: line 9: ") == 1
     stack.vars["mlops_bind"] = "0.0.0.0"
-    check(stack, [*wrong, "- one: airflow_admin_password (_AIRFLOW_WWW_USER_PASSWORD in .env) is the user's own name or admin",
-                  "- one: monitoring_grafana_password (GF_SECURITY_ADMIN_PASSWORD in .env) is the user's own name or admin"])
+    check(stack, [*wrong, "- one: airflow_admin_password (_AIRFLOW_WWW_USER_PASSWORD in .env) is the user's own name, admin or airflow",
+                  "- one: monitoring_grafana_password (GF_SECURITY_ADMIN_PASSWORD in .env) is the user's own name, admin or airflow"])

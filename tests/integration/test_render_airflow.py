@@ -78,7 +78,8 @@ def test_one_image_has_what_any_host_asks_for(tmp_path):
 
 def test_a_public_url_leaves_the_way_of_the_workers(tmp_path):
     url = "https://airflow.example.org/flow"
-    done = render(tmp_path, THREE, *given(tmp_path, airflow_public_url=url, airflow_proxy_addresses=["10.0.0.9", "10.1.0.0/16"]))
+    done = render(tmp_path, THREE, *given(tmp_path, airflow_public_url=url, airflow_proxy_addresses=["10.0.0.9", "10.1.0.0/16"],
+                                          airflow_allowed_hosts=["flow.internal", "flow.example.net"]))
     assert done.returncode == 0, done.stdout
     for host in ("h1", "h2", "h3"):
         found = env(tmp_path, host + "/airflow/airflow.env")
@@ -87,16 +88,17 @@ def test_a_public_url_leaves_the_way_of_the_workers(tmp_path):
         assert found["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://%s/flow/execution/" % inside
     webserver = services(tmp_path, "h1")["airflow-webserver"]
     assert webserver["command"] == ["api-server", "--proxy-headers"]
-    assert webserver["environment"] == {"FORWARDED_ALLOW_IPS": "10.0.0.9,10.1.0.0/16"}
+    assert webserver["environment"] == {"FORWARDED_ALLOW_IPS": "10.0.0.9,10.1.0.0/16", "MLOPS_AIRFLOW_ALLOWED_HOSTS": "flow.internal,flow.example.net"}
     assert webserver["labels"]["stack.mlops.url"] == url
 
 
 def test_flower_asks_for_a_login_off_loopback_only(tmp_path_factory):
     one, three = rendered_once(tmp_path_factory, "one", ONE), rendered_once(tmp_path_factory, "three", THREE)
-    assert env(one, "one/airflow/flower.env") == {"FLOWER_UNAUTHENTICATED_API": "true"}
+    assert env(one, "one/airflow/flower.env") == {"FLOWER_READ_ONLY": "true", "FLOWER_UNAUTHENTICATED_API": "true"}
     assert not (one / "one/airflow/secrets/airflow_flower_password").exists()
     password = (three / "secrets/generated/airflow_flower_password").read_text().strip()
-    assert env(three, "h1/airflow/flower.env") == {"AIRFLOW__CELERY__FLOWER_BASIC_AUTH_CMD": "cat /run/secrets/airflow_flower_basic_auth"}
+    assert env(three, "h1/airflow/flower.env") == {
+        "FLOWER_READ_ONLY": "true", "AIRFLOW__CELERY__FLOWER_BASIC_AUTH_CMD": "cat /run/secrets/airflow_flower_basic_auth"}
     assert (three / "h1/airflow/secrets/airflow_flower_basic_auth").read_text() == f"{NAME}:{password}"
     readers = {name for name, service in services(three, "h1").items() if "airflow_flower_basic_auth" in service.get("secrets", [])}
     assert readers == {"flower"}
@@ -106,6 +108,15 @@ def test_flower_asks_for_a_login_off_loopback_only(tmp_path_factory):
         assert {check["password_file"] for check in checks} == {str(three / host / "airflow/secrets/airflow_flower_password")}
         assert (three / host / "airflow/secrets/airflow_flower_password").read_text() == password
         assert not (three / host / "airflow/secrets/airflow_flower_basic_auth").exists()
+
+
+def test_on_loopback_airflow_serves_no_foreign_name_and_lets_no_container_log_in_by_a_known_password(tmp_path_factory):
+    one = rendered_once(tmp_path_factory, "one", ONE)
+    assert services(one, "one")["airflow-webserver"]["environment"] == {"MLOPS_AIRFLOW_ALLOWED_HOSTS": "", "MLOPS_AIRFLOW_LOGIN": "host"}
+    assert env(one, "one/airflow/init.env")["MLOPS_AIRFLOW_EXPOSED"] == "false"
+    three = rendered_once(tmp_path_factory, "three", THREE)
+    assert services(three, "h1")["airflow-webserver"]["environment"] == {"MLOPS_AIRFLOW_ALLOWED_HOSTS": "*"}
+    assert env(three, "h1/airflow/init.env")["MLOPS_AIRFLOW_EXPOSED"] == "true"
 
 
 def test_further_volumes_are_those_of_all_components(tmp_path):

@@ -74,7 +74,7 @@ def test_what_is_right_is_not_a_problem():
 def test_a_login_that_everybody_knows(user, password, refused):
     found = list(login_problems([{"name": "airflow_admin_password", "user": user, "password": password}], "10.0.0.1"))
     assert bool(found) is refused
-    assert not refused or found[0].startswith("airflow_admin_password is the user's own name or admin, and ports are published on 10.0.0.1")
+    assert not refused or found[0].startswith("airflow_admin_password is the user's own name, admin or airflow, and ports are published on 10.0.0.1")
 
 
 def effective(monkeypatch, **environment):

@@ -5,6 +5,7 @@ import pytest
 import redis
 import requests
 from conftest import EPHEMERAL, NOT_MIGRATED, eventually, play, secret
+from doors import VISITORS, table, tried
 
 API = "http://127.0.0.1:8081/flow"
 FLOWER = "http://127.0.0.1:5555"
@@ -87,6 +88,63 @@ def test_a_worker_that_was_just_started_counts_as_ready_once_it_is_heard(compose
     assert host.run("docker exec mlops-airflow-worker-1 test -e /run/airflow/worker-heartbeat").rc == 1
     play("healthy.yml")
     host.check_output("docker exec mlops-airflow-worker-1 test -e /run/airflow/worker-heartbeat")
+
+
+def test_the_row_of_airflow_holds_with_the_password_that_everybody_knows(host):
+    """The scenarios site and cluster try the others; there Airflow has a password of its own."""
+    host_name, row = host.backend.host, table("one host", known_password=True)[8081, "Airflow"]
+    at_home, inside = [("Airflow", "127.0.0.1", 8081)], [("Airflow", "airflow-webserver", 8080)]
+    found = {visitor: tried([host_name], visitor, at_home, path="/flow") for visitor in VISITORS[:3]}
+    found["container"] = tried([host_name, "mlops-airflow-worker-1"], "container", inside, path="/flow")
+    assert found == {visitor: [row[visitor]] for visitor in VISITORS[:4]}
+
+
+def test_flower_takes_no_orders_from_a_login_either(on_host):
+    login = ("admin", secret("airflow_flower_password"))
+    sent = requests.post(f"{FLOWER}/api/task/send-task/celery.ping", auth=login, data='{"args": []}', timeout=30)
+    assert (sent.status_code, sent.text) == (403, "Read only mode is enabled")
+
+
+def test_what_is_told_of_a_task_holds_no_token(airflow, on_host):
+    """Flower shows what Celery tells, on loopback to everybody."""
+    run_to_its_end(airflow)
+    told = requests.get(f"{FLOWER}/api/tasks", auth=("admin", secret("airflow_flower_password")), timeout=30).json()
+    ran = [task for task in told.values() if task["name"] == "execute_workload" and task["state"] == "SUCCESS"]
+    assert ran and {task["args"] for task in ran} == {"(hidden)"}
+
+
+def answer_to(name: str, password: str) -> int:
+    return requests.post(f"{API}/auth/token", json={"username": name, "password": password}, timeout=10).status_code
+
+
+def test_accounts_that_nobody_is_to_use_any_more_are_closed(airflow, on_host, host, compose):
+    """As by a run with another _AIRFLOW_WWW_USER_USERNAME, and by one off loopback with a password that few know."""
+    def init(*settings: str) -> str:
+        container = compose(f"run --detach --no-deps {' '.join('--env ' + setting for setting in settings)} airflow-init").split()[-1]
+
+        def ended() -> str:
+            said = host.run(f"docker logs {container} 2>&1").stdout
+            assert "complete after" in said or host.check_output(f"docker inspect --format '{{{{.State.Running}}}}' {container}") == "false"
+            return said
+        said = eventually(ended, 60)
+        host.check_output(f"docker rm --force {container}")
+        return said
+
+    exposed, few_know = "MLOPS_AIRFLOW_EXPOSED=true", "_AIRFLOW_WWW_USER_PASSWORD_FILE=/run/secrets/airflow_fernet_key"
+    guest = {"username": "guest", "first_name": "A", "last_name": "Guest", "email": "guest@example.org", "password": "guest", "roles": [{"name": "Viewer"}]}
+    airflow.post(f"{API}/auth/fab/v1/users", json=guest, timeout=30).raise_for_status()
+    try:
+        assert "deactivates the account admin" in init("_AIRFLOW_WWW_USER_USERNAME=ops")
+        assert (answer_to("admin", "admin"), answer_to("ops", "admin"), answer_to("guest", "guest")) == (401, 201, 201)
+        assert "its password is one that everybody tries first" in init(exposed)
+        said = init(exposed, few_know)
+        assert "deactivates the account guest" in said and "deactivates the account ops" in said
+        assert {answer_to(*login) for login in (("guest", "guest"), ("ops", "admin"), ("admin", "admin"))} == {401}
+        assert answer_to("admin", host.check_output("cat /opt/mlops/airflow/secrets/airflow_fernet_key")) == 201
+        assert "deactivates" not in init(exposed, few_know)
+    finally:
+        compose("restart airflow-init")
+    eventually(Session, 60, (requests.HTTPError,))
 
 
 def test_restart_in_any_order_converges_without_an_uninitialized_database(on_host, compose):

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 
+import doors
 import requests
 from conftest import EPHEMERAL, eventually, network_of, secret
 
@@ -164,13 +165,5 @@ def predicting(*addresses: str):
         looking.join()
 
 
-@contextlib.contextmanager
-def stranger():
-    """A machine of the same network that is in no inventory; its name."""
-    name = "mlops-cluster-stranger"
-    machine("run", "--detach", "--rm", "--name", name, "--label", "mlops.test=cluster", "--network", "mlops-cluster", "--ip", "10.77.0.99",
-            "--cap-add", "NET_ADMIN", "--entrypoint", "sleep", "mlops-test/engine", "infinity")
-    try:
-        yield name
-    finally:
-        machine("rm", "--force", name)
+# A machine of the same network that is in no inventory; a context manager that gives its name.
+stranger = functools.partial(doors.stranger, "cluster", "mlops-cluster", "--ip", "10.77.0.99")

@@ -3,8 +3,6 @@
 With nothing to do it imports no Airflow and takes a fraction of a second.
 """
 
-import hashlib
-import hmac
 import logging
 import os
 import sys
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import psycopg2
 
-from mlops_airflow import database, objects
+from mlops_airflow import accounts, database, objects
 
 STATUS = Path("/run/airflow/init-complete")
 
@@ -31,30 +29,18 @@ class Admin:
         self.name = _environment("_AIRFLOW_WWW_USER_USERNAME")
         self.password = _environment("_AIRFLOW_WWW_USER_PASSWORD")
         self.role = _environment("_AIRFLOW_WWW_USER_ROLE", "Admin")
+        self.first = _environment("_AIRFLOW_WWW_USER_FIRSTNAME", "Airflow")
+        self.last = _environment("_AIRFLOW_WWW_USER_LASTNAME", "Admin")
+        self.email = _environment("_AIRFLOW_WWW_USER_EMAIL", f"{self.name}@localhost")
         fab = database.setting("core", "auth_manager").endswith("FabAuthManager")
         self.wanted = bool(fab and self.name and self.password)
-
-
-def matches(password: str, stored: str) -> bool:
-    """Check a password against Werkzeug's hash, without importing Werkzeug; an unknown method does not match."""
-    method, _dollar, rest = stored.partition("$")
-    salt, _dollar, digest = rest.partition("$")
-    kind, *numbers = method.split(":")
-    if kind == "scrypt" and len(numbers) == 3:
-        n, r, p = map(int, numbers)
-        found = hashlib.scrypt(password.encode(), salt=salt.encode(), n=n, r=r, p=p, maxmem=132 * n * r * p).hex()
-    elif kind == "pbkdf2" and len(numbers) == 2:
-        found = hashlib.pbkdf2_hmac(numbers[0], password.encode(), salt.encode(), int(numbers[1])).hex()
-    else:
-        return False
-    return hmac.compare_digest(found, digest)
 
 
 def is_as_wanted(admin: Admin, connection) -> bool:
     if not admin.wanted:
         return True
     found = database.user(connection, admin.name)
-    return bool(found) and found[1] and admin.role in found[2] and matches(admin.password, found[0] or "")
+    return bool(found) and found[1] and admin.role in found[2] and accounts.matches(admin.password, found[0] or "")
 
 
 def migrate() -> None:
@@ -66,7 +52,7 @@ def migrate() -> None:
     db.upgradedb()
 
 
-def set_user(admin: Admin) -> None:
+def set_user(admin: Admin, connection) -> None:
     from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 
     # On an empty database it tells of each of some 500 permissions.
@@ -78,12 +64,8 @@ def set_user(admin: Admin) -> None:
             sys.exit(f"airflow-init: there is no role {admin.role!r}; correct _AIRFLOW_WWW_USER_ROLE")
         user = manager.find_user(username=admin.name)
         if user is None:
-            first, last, email = (
-                _environment("_AIRFLOW_WWW_USER_FIRSTNAME", "Airflow"),
-                _environment("_AIRFLOW_WWW_USER_LASTNAME", "Admin"),
-                _environment("_AIRFLOW_WWW_USER_EMAIL", f"{admin.name}@localhost"),
-            )
-            if not manager.add_user(admin.name, first, last, email, role, admin.password):
+            accounts.intend(connection, admin.name)
+            if not manager.add_user(admin.name, admin.first, admin.last, admin.email, role, admin.password):
                 sys.exit(f"airflow-init: the user {admin.name} cannot be added; the lines above say why")
         else:
             manager.reset_password(user.id, admin.password)
@@ -124,9 +106,14 @@ def main() -> None:
         migrate()
         if missing := database.lacks(connection):
             sys.exit(f"airflow-init: after the migration the database is still not as wanted: {missing}")
-    if not is_as_wanted(admin, connection):
-        print(f"airflow-init: sets password and role of {admin.name}", flush=True)
-        set_user(admin)
+    if admin.wanted:
+        if why := accounts.guessable(admin.name, admin.password):
+            sys.exit(f"airflow-init: the account {admin.name}: {why}; give another in _AIRFLOW_WWW_USER_PASSWORD")
+        accounts.remember(connection, admin.first, admin.last, admin.email)
+        if not is_as_wanted(admin, connection):
+            print(f"airflow-init: sets password and role of {admin.name}", flush=True)
+            set_user(admin, connection)
+        accounts.close(connection, admin.name)
     objects.apply(connection)
     connection.close()
     STATUS.write_text("complete\n")
