@@ -98,6 +98,12 @@ def test_pages_of_another_origin_do_not_write(on_host, origin, status):
     assert search(login("admin"), Host="mlflow.example.org", Origin=origin) == status
 
 
+def test_pages_of_another_origin_call_no_gateway_either(on_host):
+    asked = requests.post("http://127.0.0.1:5000/gateway/any/mlflow/invocations", data='{"messages": []}', timeout=30,
+                          headers={"Content-Type": "text/plain", "Origin": "https://evil.example"})
+    assert (asked.status_code, asked.text) == (403, "Cross-origin request blocked")
+
+
 @pytest.mark.parametrize(("name", "status"), [("admin", 200), ("trainer", 403), (None, 401)])
 def test_prometheus_metrics_are_for_administrators(on_host, name, status):
     answer = requests.get(f"{URL}/metrics", auth=name and login(name), timeout=10)
