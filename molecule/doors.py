@@ -46,7 +46,7 @@ def published(host: str) -> dict[int, tuple[str, str, int]]:
     script = "docker inspect $(docker ps --quiet --filter label=com.docker.compose.project=mlops)"
     seen = subprocess.run(["docker", "exec", host, "sh", "-c", script], text=True, capture_output=True, check=True).stdout
     return {int(binding["HostPort"]): (binding["HostIp"], container["Config"]["Labels"]["com.docker.compose.service"], int(inner.split("/")[0]))
-            for container in json.loads(seen) for inner, bindings in container["HostConfig"]["PortBindings"].items() for binding in bindings}
+            for container in json.loads(seen) for inner, bindings in (container["HostConfig"]["PortBindings"] or {}).items() for binding in bindings or []}
 
 
 def routed(host: str) -> tuple[str, dict[str, str]]:
