@@ -262,17 +262,6 @@ def test_three_hosts_are_watched_from_one_by_address(three):
     assert "--check-single-keys=db0=default,db0=gpu,db0=host-h2,db0=host-h3" in exporters["redis-exporter"]["command"]
 
 
-def test_alertmanager_wants_a_password_in_every_mode(one):
-    """Its API takes orders from every page that a browser of the host shows."""
-    found = services(one, "one")
-    assert "--web.config.file=/run/secrets/monitoring_alertmanager_web" in found["alertmanager"]["command"]
-    assert not [word for word in found["prometheus"]["command"] if word.startswith(("--web.config", "--web.enable"))]
-    assert {job["job_name"] for job in prometheus(one, "one")["scrape_configs"] if "basic_auth" in job} == {"alertmanager"}
-    assert prometheus(one, "one")["alerting"]["alertmanagers"][0]["basic_auth"]["password_file"] == "/run/secrets/monitoring_password"
-    checks = {check["name"]: check for check in json.loads((one / "one/monitoring/checks.json").read_text())}
-    assert checks["alertmanager"]["password_file"] == str(one / "one/monitoring/secrets/monitoring_password")
-
-
 def test_off_loopback_prometheus_and_alertmanager_want_a_password(three):
     password = (three / "secrets/generated/monitoring_password").read_text().strip()
     for name in ("monitoring_web", "monitoring_alertmanager_web"):

@@ -162,3 +162,15 @@ def test_every_part_of_monitoring_has_a_user_of_its_own(exposed):
     parts = ["prometheus", "alertmanager", "node-exporter", "postgres-exporter", "redis-exporter", "blackbox-exporter"]
     assert users["prometheus"] == "65534" and [user for name, user in users.items() if name not in parts and user in map(users.get, parts)] == []
     assert len({users[name] for name in parts}) == len(parts)
+
+
+def test_alertmanager_wants_a_password_in_every_mode(tmp_path_factory):
+    """Its API takes orders from every page that a browser of the host shows."""
+    one = rendered_once(tmp_path_factory, "one", ONE)
+    found = services(one, "one")
+    assert "--web.config.file=/run/secrets/monitoring_alertmanager_web" in found["alertmanager"]["command"]
+    assert not [word for word in found["prometheus"]["command"] if word.startswith(("--web.config", "--web.enable"))]
+    assert {job["job_name"] for job in prometheus(one, "one")["scrape_configs"] if "basic_auth" in job} == {"alertmanager"}
+    assert prometheus(one, "one")["alerting"]["alertmanagers"][0]["basic_auth"]["password_file"] == "/run/secrets/monitoring_password"
+    checks = {check["name"]: check for check in json.loads((one / "one/monitoring/checks.json").read_text())}
+    assert checks["alertmanager"]["password_file"] == str(one / "one/monitoring/secrets/monitoring_password")
