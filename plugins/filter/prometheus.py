@@ -12,12 +12,16 @@ from difflib import get_close_matches
 
 import yaml
 from ansible.errors import AnsibleFilterError
-from cryptography import x509
 
 try:
     import bcrypt
 except ImportError:  # wanted off loopback only
     bcrypt = None  # type: ignore[assignment]
+
+try:
+    from cryptography import x509
+except ImportError:  # ansible-core brings it, for Vault
+    x509 = None  # type: ignore[assignment]
 
 EVERY = "*"
 # bcrypt's own alphabet for base64, in the order of the usual one.

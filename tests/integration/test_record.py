@@ -306,7 +306,7 @@ def test_a_given_image_that_is_not_to_be_had_is_told(stack):
 
 def test_space_is_that_of_where_the_engine_keeps_its_data(tmp_path):
     here = docker("info", "--format", "{{.DockerRootDir}}")
-    assert engine_data(lambda *arguments: docker(*arguments), "/nowhere") == here
+    assert engine_data(docker, "/nowhere") == here
     config = tmp_path / "daemon.json"
     for text, expected in (('{"data-root": "/srv/docker"}', "/srv/docker"), ('{"graph": "/old"}', "/old"), ("{}", ENGINE_DATA), ("{", ENGINE_DATA)):
         config.write_text(text)

@@ -15,7 +15,7 @@ LOOPBACK = {"MLOPS_AIRFLOW_ALLOWED_HOSTS": "Team.example.org", "MLOPS_AIRFLOW_LO
 HOST, CONTAINER = "172.18.0.1", "172.18.0.7"
 
 
-def status(host="127.0.0.1:8081", path="/api/v2/dags", client=HOST, environ=LOOPBACK, **headers):
+def status(host="127.0.0.1:8081", path="/api/v2/dags", client=HOST, environ=None, **headers):
     """What a request is answered with; 200: it reached Airflow."""
     said = []
 
@@ -27,7 +27,7 @@ def status(host="127.0.0.1:8081", path="/api/v2/dags", client=HOST, environ=LOOP
 
     scope = {"type": "http", "path": path, "client": (client, 4711),
              "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in {"host": host, **headers}.items()]}
-    asyncio.run(Doors(airflow, environ, {"127.0.0.1", "::1", HOST})(scope, None, send))
+    asyncio.run(Doors(airflow, LOOPBACK if environ is None else environ, {"127.0.0.1", "::1", HOST})(scope, None, send))
     return said[0]["status"]
 
 

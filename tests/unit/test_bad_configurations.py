@@ -308,13 +308,14 @@ def test_a_reference_has_a_value_or_is_told_with_its_line(tmp_path, lines, told)
 
 
 def test_an_environment_file_where_compose_would_read_it_is_told(tmp_path):
+    def read(path):
+        return pathlib.Path(path).read_bytes()
+
     root = tmp_path / "clone"
     root.mkdir()
     put(root, ".env", "MLFLOW_DB_USER=x\nOTHER=hush-0451\nMLFLOW_DB_NAME=\n")
     files = {"dotenv": str(tmp_path / ".env"), "environments": [], "keys": [], "names": TABLES["__mlops_dotenv_names"], "unused": [], "taken": {},
              "given": {}, "unread": [str(root / ".env"), str(tmp_path / "none/.env"), str(tmp_path / ".env")]}
-    def read(path):
-        return pathlib.Path(path).read_bytes()
     problems, warnings = given_file_problems(files, read)
     assert problems == [] and warnings == [
         f"{root}/.env is not read, and gives MLFLOW_DB_USER; its place is {tmp_path}/.env (install -m 0600 {root}/.env {tmp_path}/.env)"]

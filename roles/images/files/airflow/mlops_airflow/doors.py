@@ -80,4 +80,3 @@ class Doors:
         else:
             await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain; charset=utf-8")]})
             await send({"type": "http.response.body", "body": why.encode()})
-
