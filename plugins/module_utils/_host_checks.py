@@ -37,6 +37,22 @@ def port_problem(wanted, ours):
     return None
 
 
+def proxied_ports(proc: str = "/proc") -> set[str]:
+    """Host ports that proxies of the Engine listen at. After a power cut they do before the container is started again, and it counts as running."""
+    found = set()
+    for number in os.listdir(proc):
+        if not number.isdigit():
+            continue
+        try:
+            with open(os.path.join(proc, number, "cmdline"), encoding="utf-8", errors="replace") as handle:
+                arguments = handle.read().split("\0")
+        except OSError:  # it has ended
+            continue
+        if os.path.basename(arguments[0]) == "docker-proxy" and "-host-port" in arguments:
+            found.add(arguments[arguments.index("-host-port") + 1])
+    return found
+
+
 def is_address(value):
     """Whether a value, as text, is an IPv4 or IPv6 address, without brackets."""
     try:

@@ -21,6 +21,30 @@ def test_a_port_in_use_is_named_with_its_variable():
     assert host.port_problem(wanted, "") is None
 
 
+def test_a_port_that_the_engine_holds_for_a_container_that_it_is_about_to_start_is_ours(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        asked = {("ps", "--all"): "1 2", ("inspect", "--format"): "%d 1 " % port}
+        looking = module.Host.__new__(module.Host)
+        looking.filter, looking.docker = "label=x", lambda *arguments: asked.get(arguments[:2], "")
+        wanted = [{"name": "infra_redis_port", "address": "127.0.0.1", "port": port}]
+        assert "in use by another program" in looking.port_problems(wanted)[0]
+        monkeypatch.setattr(module, "proxied_ports", lambda: {str(port)})
+        assert looking.port_problems(wanted) == []
+        # A container of somebody else's runs there.
+        asked["ps", "--format"] = "127.0.0.1:%d->6379/tcp" % port
+        assert "in use by another program" in looking.port_problems(wanted)[0]
+
+
+def test_ports_that_the_engine_holds_are_those_of_its_proxies(tmp_path):
+    for number, arguments in (("7", ["/usr/bin/docker-proxy", "-proto", "tcp", "-host-port", "6379", "-container-ip", "172.18.0.2"]),
+                              ("8", ["redis-server", "-host-port", "1"]), ("9", [])):
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "cmdline").write_text("\0".join(arguments))
+    assert host.proxied_ports(str(tmp_path)) == {"6379"}
+
+
 @pytest.mark.parametrize("port", [0, 70000])
 def test_a_port_that_is_none(port):
     assert "a port is 1 to 65535" in host.port_problem({"name": "x_port", "address": "127.0.0.1", "port": port}, "")
