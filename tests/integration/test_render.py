@@ -240,13 +240,13 @@ def targets(path, host):
             for file in (path / host / "monitoring/prometheus/targets").iterdir()}
 
 
-def test_one_host_is_watched_by_name_and_without_login(one):
+def test_one_host_is_watched_by_name_and_only_alertmanager_asks_for_a_login(one):
     found = targets(one, "one")
     assert found["node"] == [("node-exporter:9100", "one")]
     assert found["airflow"] == [("airflow-exporter:9112", "one")]
     assert ("http://airflow-webserver:8080/api/v2/monitor/health", "one") in found["probe"]
     assert sorted(found) == sorted(job["job_name"] for job in prometheus(one, "one")["scrape_configs"])
-    assert not any("basic_auth" in job for job in prometheus(one, "one")["scrape_configs"])
+    assert [job["job_name"] for job in prometheus(one, "one")["scrape_configs"] if "basic_auth" in job] == ["alertmanager"]
     assert "ports" not in services(one, "one")["node-exporter"]
     assert yaml.safe_load((one / "one/monitoring/alertmanager/alertmanager.yml").read_text())["route"]["receiver"] == "nobody"
 

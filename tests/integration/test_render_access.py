@@ -84,7 +84,9 @@ def test_mlflow_serves_the_names_that_its_clients_use_and_no_other(exposed):
     found = env(exposed, "ml/mlflow/mlflow.env")
     assert set(found["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")) == {
         "mlflow:5000", "localhost:5055", "127.0.0.1:5055", "ml:5055", "10.0.0.2:5055", "mlflow.example.org"}
-    assert found["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == "https://mlflow.example.org"
+    assert set(found["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(",")) == {
+        "http://localhost:5055", "http://127.0.0.1:5055", "http://ml:5055", "http://10.0.0.2:5055",
+        "https://mlflow.example.org"}
     assert env(exposed, "app/regmodel/regmodel.env")["MLFLOW_TRACKING_URI"] == "http://10.0.0.2:5055"
 
 
