@@ -11,6 +11,11 @@ import ipaddress
 import os
 import re
 import socket
+from collections.abc import Callable
+from typing import Any
+
+# Host ports that a container asks for, whatever its state.
+BOUND = "{{range .HostConfig.PortBindings}}{{range .}}{{.HostPort}} {{end}}{{end}}"
 
 
 def port_problem(wanted, ours):
@@ -51,6 +56,25 @@ def proxied_ports(proc: str = "/proc") -> set[str]:
         if os.path.basename(arguments[0]) == "docker-proxy" and "-host-port" in arguments:
             found.add(arguments[arguments.index("-host-port") + 1])
     return found
+
+
+def port_problems(ports: list[dict[str, Any]], docker: Callable[..., str | None], project: str) -> list[str]:
+    """Why ports cannot be published. Those of the project's containers are its own, also of one that the Engine is about to start.
+
+    project: the filter of docker ps for its containers.
+    """
+    running = docker("ps", "--filter", project, "--format", "{{.Ports}}") or ""
+    taken = [port for port in ports if port_problem(port, running)]
+    ours = running + (_about_to_start(docker, project) if taken else "")
+    return [problem for problem in (port_problem(port, ours) for port in taken) if problem]
+
+
+def _about_to_start(docker: Callable[..., str | None], project: str) -> str:
+    """Ports that the Engine holds for containers of the project that do not run yet, in the form of docker ps."""
+    containers = (docker("ps", "--all", "--quiet", "--filter", project) or "").split()
+    bound = (docker("inspect", "--format", BOUND, *containers) or "") if containers else ""
+    running, held = docker("ps", "--format", "{{.Ports}}") or "", proxied_ports()
+    return "".join(f":{port}->" for port in bound.split() if port in held and f":{port}->" not in running)
 
 
 def is_address(value):

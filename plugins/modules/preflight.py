@@ -207,14 +207,12 @@ from ansible_collections.mlops.stack.plugins.module_utils._host_checks import (
     memory_mib,
     memory_problem,
     own_address,
-    port_problem,
-    proxied_ports,
+    port_problems,
 )
 from ansible_collections.mlops.stack.plugins.module_utils._versions import given_problems, image_versions
 
 OS_RELEASE = "/etc/os-release"
 BRIDGE = '{{.Id}} {{with .Options}}{{with index . "com.docker.network.bridge.name"}}{{.}}{{end}}{{end}}'
-BOUND = "{{range .HostConfig.PortBindings}}{{range .}}{{.HostPort}} {{end}}{{end}}"
 # MiB that a host needs whose images and volumes are there.
 SETTLED = 1024
 # As the filter to_dotenv writes it.
@@ -287,21 +285,6 @@ class Host:
             return ""
         return found.group(1) if found else ""
 
-    def port_problems(self, ports: list[dict[str, Any]]) -> list[str]:
-        """Why ports cannot be published. Those of the project's containers are its own, also of one that the Engine is about to start."""
-        running = self.docker("ps", "--filter", self.filter, "--format", "{{.Ports}}") or ""
-        taken = [port for port in ports if port_problem(port, running)]
-        ours = running + (self._about_to_start(running) if taken else "")
-        return [problem for problem in (port_problem(port, ours) for port in taken) if problem]
-
-    def _about_to_start(self, running: str) -> str:
-        """Ports that the Engine holds for containers of the project that do not run yet, in the form of docker ps."""
-        containers = (self.docker("ps", "--all", "--quiet", "--filter", self.filter) or "").split()
-        bound = (self.docker("inspect", "--format", BOUND, *containers) or "") if containers else ""
-        everybodys = self.docker("ps", "--format", "{{.Ports}}") or ""
-        held = proxied_ports()
-        return "".join(f":{port}->" for port in bound.split() if port in held and (f":{port}->" in running or f":{port}->" not in everybodys))
-
     def bridges(self):
         """Bridges of the project's default network: that which it was given, or what Docker calls one."""
         networks = (self.docker("network", "ls", "--quiet", "--filter", self.filter, "--filter", "label=com.docker.compose.network=default") or "").split()
@@ -344,7 +327,7 @@ def main():
     config = _host_docker.client_config(_host_docker.config_path(os.environ))
     problems.append(_host_docker.other_engine_problem(os.environ, config, _host_docker.config_path(os.environ)))
     problems.append(bind_problem(wanted["bind"]))
-    problems += host.port_problems(wanted["ports"])
+    problems += port_problems(wanted["ports"], host.docker, host.filter)
     problems += host.machine_problems(about["data"])
     problems += given_problems(host.docker, wanted["given_images"])
     warning = address_warning(wanted["address"], wanted["bind"])

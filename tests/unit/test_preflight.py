@@ -26,15 +26,17 @@ def test_a_port_that_the_engine_holds_for_a_container_that_it_is_about_to_start_
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         asked = {("ps", "--all"): "1 2", ("inspect", "--format"): "%d 1 " % port}
-        looking = module.Host.__new__(module.Host)
-        looking.filter, looking.docker = "label=x", lambda *arguments: asked.get(arguments[:2], "")
+
+        def problems():
+            return host.port_problems(wanted, lambda *arguments: asked.get(arguments[:2], ""), "label=x")
+
         wanted = [{"name": "infra_redis_port", "address": "127.0.0.1", "port": port}]
-        assert "in use by another program" in looking.port_problems(wanted)[0]
-        monkeypatch.setattr(module, "proxied_ports", lambda: {str(port)})
-        assert looking.port_problems(wanted) == []
+        assert "in use by another program" in problems()[0]
+        monkeypatch.setattr(host, "proxied_ports", lambda: {str(port)})
+        assert problems() == []
         # A container of somebody else's runs there.
         asked["ps", "--format"] = "127.0.0.1:%d->6379/tcp" % port
-        assert "in use by another program" in looking.port_problems(wanted)[0]
+        assert "in use by another program" in problems()[0]
 
 
 def test_ports_that_the_engine_holds_are_those_of_its_proxies(tmp_path):
