@@ -24,7 +24,7 @@ def test_every_published_port_has_its_row(ports):
 @pytest.fixture(scope="module")
 def found(ports):
     """Visitor -> (host, port) -> word."""
-    parts = dict(TABLE)  # its keys are pairs
+    parts = dict(list(TABLE))  # its keys are pairs
     words = {visitor: {} for visitor in VISITORS}
 
     def tell(visitor, host, where, targets):
