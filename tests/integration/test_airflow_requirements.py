@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 
 import pytest
+from pip._internal.models.index import PyPI
 from stack_images import ROOT, image
 
 FILES = ROOT / "roles/images/files"
@@ -79,9 +80,9 @@ def test_what_the_team_does_not_have_comes_from_the_next_index(indexes, tmp_path
 
 
 @pytest.mark.parametrize(("default", "extra", "order"), [
-    ("https://pypi.org/simple", "https://team.example/simple", ["https://team.example/simple", "https://pypi.org/simple"]),
-    ("https://team.example/simple", "https://pypi.org/simple", ["https://team.example/simple", "https://pypi.org/simple"]),
-    ("", "https://team.example/simple", ["https://team.example/simple", "https://pypi.org/simple"]),
+    (PyPI.simple_url, "https://team.example/simple", ["https://team.example/simple", PyPI.simple_url]),
+    ("https://team.example/simple", PyPI.simple_url, ["https://team.example/simple", PyPI.simple_url]),
+    ("", "https://team.example/simple", ["https://team.example/simple", PyPI.simple_url]),
     ("https://mirror.example/simple", "https://a.example/simple\n    https://b.example/simple",
      ["https://a.example/simple", "https://b.example/simple", "https://mirror.example/simple"]),
 ])
