@@ -79,7 +79,7 @@ def machine(proxy_log):
         with proxy(proxy_log) as address:
             start(address)
             settings = {"COMPOSE_PROJECT_NAME": "acme", "DOCKER_BUILDKIT": "0"}
-            settings.update({name: address for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")})
+            settings.update(dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), address))
             found = Machine(settings)
             prepare(found, address)
             yield found
