@@ -21,6 +21,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv
+from ansible_collections.mlops.stack.plugins.module_utils._delivery import ALONE, MANIFEST, SERVICES
 from ansible_collections.mlops.stack.plugins.plugin_utils._controller import require_ansible
 from ansible_collections.mlops.stack.plugins.plugin_utils._proxies import without_proxy
 from ansible_collections.mlops.stack.plugins.plugin_utils._team_folder import team_folder
@@ -31,9 +32,6 @@ except ImportError:
     # An older ansible-core, which require_ansible refuses.
     trust_as_template = None
 
-MANIFEST = ".delivered.json"
-SERVICES = "services.yaml"
-ALONE = ".services.alone.yaml"
 ENVIRONMENT = ".env"
 LABEL = "stack.mlops.inputs"
 # Texts that are numbers in YAML 1.2, which Compose reads, and none in YAML 1.1, which is written here.

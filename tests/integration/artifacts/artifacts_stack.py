@@ -3,7 +3,6 @@
 import datetime
 import json
 import pathlib
-import socket
 import subprocess
 import time
 
@@ -12,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from stack_plays import free_ports
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -52,18 +52,12 @@ def certificate(name):
     return private.decode(), made.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 class Stack:
     """The inventory and the team's .env in a directory."""
 
     def __init__(self, directory):
         self.directory = directory
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         (directory / "secrets").mkdir(mode=0o700)
         (directory / "secrets/.env").write_text(
             f"MLFLOW_ARTIFACTS_DESTINATION=s3://artifacts/ml\nMLFLOW_S3_ENDPOINT_URL={ENDPOINT}\nAWS_DEFAULT_REGION=eu-west-3\n"

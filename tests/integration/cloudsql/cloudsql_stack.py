@@ -2,12 +2,12 @@
 
 import json
 import pathlib
-import socket
 import subprocess
 
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from stack_plays import free_ports
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -16,18 +16,12 @@ INSTANCE, DARK = "my-project:europe-west1:mlflow", "my-project:europe-west1:dark
 PASSWORD, VAULT_PASSWORD = "pass:word\\0451", "vault-0451"
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 class Stack:
     """The inventory and the team's files in a directory; gcp.json is the key of an account that may connect."""
 
     def __init__(self, directory):
         self.directory = directory
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         self.accounts = {}
         self.secrets = directory / "secrets"
         self.secrets.mkdir(mode=0o700)
