@@ -60,7 +60,7 @@ def on_machine(*command: str) -> str:
 def proxy(log: pathlib.Path) -> Iterator[str]:
     """Address of an HTTP proxy on the network of the machine's containers, which writes what it is asked for to log."""
     subnet = on_machine("docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Subnet}}")
-    gateway = str(next(ipaddress.ip_network(subnet).hosts()))
+    gateway = str(ipaddress.ip_network(subnet)[1])
     with Proxy(["--hostname", gateway, "--port", "0", "--num-workers", "1", "--log-file", str(log), "--timeout", "120"]) as server:
         yield f"http://{gateway}:{server.flags.port}"
 

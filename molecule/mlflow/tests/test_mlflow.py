@@ -99,7 +99,7 @@ def test_pages_of_another_origin_do_not_write(on_host, origin, status):
 
 
 def test_pages_of_another_origin_call_no_gateway_either(on_host):
-    asked = requests.post("http://127.0.0.1:5000/gateway/any/mlflow/invocations", data='{"messages": []}', timeout=30,
+    asked = requests.post("http://127.0.0.1:5000/gateway/any/mlflow/invocations", data='{"messages": []}', timeout=30, auth=login("admin"),
                           headers={"Content-Type": "text/plain", "Origin": "https://evil.example"})
     assert (asked.status_code, asked.text) == (403, "Cross-origin request blocked")
 
