@@ -1,6 +1,11 @@
-"""The inventories that the render tests share: one host, and three."""
+"""The inventories that the render tests share, one host and three, and how one is rendered."""
 
-from stack_plays import NAME, ODD
+import pathlib
+import subprocess
+from typing import Any
+
+import yaml
+from stack_plays import NAME, ODD, ROOT
 
 DISCORD = "https://discord.example/api/webhooks/1/hush"
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
@@ -19,3 +24,17 @@ THREE = {
              "airflow_admin_username": NAME, "airflow_flower_username": NAME, "monitoring_username": NAME, "mlflow_admin_username": NAME,
              "infra_postgres_environment": ODD, "monitoring_environment": {"prometheus": ODD}},
 }
+
+
+def render(path: pathlib.Path, inventory: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Renders the inventory's roles into a directory per host below the path, on a controller with a hardened host's umask."""
+    (path / "hosts.yml").write_text(yaml.safe_dump({"all": inventory}))
+    return subprocess.run(
+        ["ansible-playbook", "-i", str(path / "hosts.yml"), str(ROOT / "tests/integration/render.yml"), "-e", f"render_to={path}", *arguments],
+        cwd=ROOT, umask=0o077, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+
+
+def rendered_once(path: pathlib.Path, inventory: dict[str, Any]) -> pathlib.Path:
+    done = render(path, inventory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return path

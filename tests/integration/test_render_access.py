@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 import yaml
-from test_render import LOCAL, ONE, env, prometheus, render, rendered_once, services
+from render_inventories import rendered_once
+from test_render import LOCAL, ONE, env, prometheus, render, services
 
 # The database's host, MLflow's, and one that has all of their clients.
 HOSTS = {"db": "10.0.0.1", "ml": "10.0.0.2", "app": "10.0.0.3"}
@@ -29,7 +30,7 @@ EXPOSED = {
 
 @pytest.fixture(scope="module")
 def exposed(tmp_path_factory):
-    return rendered_once(tmp_path_factory, "exposed", EXPOSED)
+    return rendered_once(tmp_path_factory.mktemp("exposed"), EXPOSED)
 
 
 def secret(path, host, role, name):
@@ -127,7 +128,7 @@ def test_on_loopback_nothing_asks(tmp_path):
     (tmp_path / "own").mkdir()
     (tmp_path / "own/Dockerfile").write_text("ARG PYTHON\nFROM ${PYTHON}\n")
     inventory = {**ONE, "vars": {"regmodel_source_dir": str(tmp_path / "own")}}
-    assert render(tmp_path, inventory).returncode == 0
+    assert render(tmp_path, inventory, "--tags", "infra,mlflow,airflow,regmodel").returncode == 0
     assert "basic-auth" not in services(tmp_path, "one")["mlflow"]["command"]
     assert sorted(path.name for path in (tmp_path / "one/mlflow/secrets").iterdir()) == ["mlflow_pgpass"]
     assert not (tmp_path / "one/airflow/secrets/airflow_mlflow_credentials").exists()
@@ -137,7 +138,7 @@ def test_on_loopback_nothing_asks(tmp_path):
     assert before["image"].startswith("mlops/regmodel:own-")
     assert {"PYTHON", "BUILDER"} == before["build"]["args"].keys()
     (tmp_path / "own/app.py").write_text("print()")
-    assert render(tmp_path, inventory).returncode == 0
+    assert render(tmp_path, inventory, "--tags", "regmodel").returncode == 0
     assert services(tmp_path, "one")["regmodel-backend"]["image"] != before["image"]
 
 
@@ -166,9 +167,8 @@ def test_every_part_of_monitoring_has_a_user_of_its_own(exposed):
     assert len({users[name] for name in parts}) == len(parts)
 
 
-def test_alertmanager_wants_a_password_in_every_mode(tmp_path_factory):
+def test_alertmanager_wants_a_password_in_every_mode(one):
     """Its API takes orders from every page that a browser of the host shows."""
-    one = rendered_once(tmp_path_factory, "one", ONE)
     found = services(one, "one")
     assert "--web.config.file=/run/secrets/monitoring_alertmanager_web" in found["alertmanager"]["command"]
     assert not [word for word in found["prometheus"]["command"] if word.startswith(("--web.config", "--web.enable"))]

@@ -5,7 +5,7 @@ import subprocess
 
 import yaml
 from stack_plays import NAME
-from test_render import ONE, ROOT, THREE, env, render, rendered_once, services, worker_checks
+from test_render import ONE, ROOT, THREE, env, render, services, worker_checks
 
 HUSH = "hush-0451"
 KEY = {"type": "service_account", "project_id": "my-project", "private_key": HUSH, "client_email": "a@b"}
@@ -49,18 +49,18 @@ def test_googles_connection_can_be_given(tmp_path):
     (tmp_path / "secrets").mkdir(mode=0o700)
     (tmp_path / "secrets/gcp.json").write_text(json.dumps(KEY))
     mine = {"google_cloud_default": {"conn_type": "google_cloud_platform"}}
-    assert render(tmp_path, ONE, *given(tmp_path, airflow_connections=mine)).returncode == 0
+    assert render(tmp_path, ONE, *given(tmp_path, airflow_connections=mine), "--tags", "infra,airflow").returncode == 0
     assert objects(tmp_path, "one")["connections"] == mine
 
 
 def test_changed_data_recreates_init_alone_and_requirements_every_component(tmp_path):
-    assert render(tmp_path, ONE).returncode == 0
+    assert render(tmp_path, ONE, "--tags", "infra,airflow").returncode == 0
     before = services(tmp_path, "one")
-    assert render(tmp_path, ONE, *given(tmp_path, airflow_variables={"a": "b"})).returncode == 0
+    assert render(tmp_path, ONE, *given(tmp_path, airflow_variables={"a": "b"}), "--tags", "infra,airflow").returncode == 0
     after = services(tmp_path, "one")
     assert {name for name in before if before[name] != after[name]} == {"airflow-init"}
     # A command line's variables are those of every host.
-    assert render(tmp_path, ONE, *given(tmp_path, airflow_requirements=["humanize==4.12.3"])).returncode == 0
+    assert render(tmp_path, ONE, *given(tmp_path, airflow_requirements=["humanize==4.12.3"]), "--tags", "infra,airflow").returncode == 0
     after = services(tmp_path, "one")
     images = {service["image"] for name, service in after.items() if name.startswith("airflow-") or name == "flower"}
     assert len(images) == 1 and images != {before["airflow-init"]["image"]}
@@ -71,7 +71,7 @@ def test_changed_data_recreates_init_alone_and_requirements_every_component(tmp_
 def test_one_image_has_what_any_host_asks_for(tmp_path):
     inventory = json.loads(json.dumps(THREE))
     inventory["children"]["airflow_worker"]["hosts"]["h3"] = {"airflow_requirements": ["humanize==4.12.3"]}
-    assert render(tmp_path, inventory).returncode == 0
+    assert render(tmp_path, inventory, "--tags", "infra,airflow").returncode == 0
     assert len({services(tmp_path, host)[name]["image"] for host, name in
                 (("h1", "airflow-webserver"), ("h2", "airflow-worker"), ("h3", "airflow-worker"))}) == 1
 
@@ -79,7 +79,7 @@ def test_one_image_has_what_any_host_asks_for(tmp_path):
 def test_a_public_url_leaves_the_way_of_the_workers(tmp_path):
     url = "https://airflow.example.org/flow"
     done = render(tmp_path, THREE, *given(tmp_path, airflow_public_url=url, airflow_proxy_addresses=["10.0.0.9", "10.1.0.0/16"],
-                                          airflow_allowed_hosts=["flow.internal", "flow.example.net"]))
+                                          airflow_allowed_hosts=["flow.internal", "flow.example.net"]), "--tags", "infra,airflow")
     assert done.returncode == 0, done.stdout
     for host in ("h1", "h2", "h3"):
         found = env(tmp_path, host + "/airflow/airflow.env")
@@ -92,8 +92,7 @@ def test_a_public_url_leaves_the_way_of_the_workers(tmp_path):
     assert webserver["labels"]["stack.mlops.url"] == url
 
 
-def test_flower_asks_for_a_login_off_loopback_only(tmp_path_factory):
-    one, three = rendered_once(tmp_path_factory, "one", ONE), rendered_once(tmp_path_factory, "three", THREE)
+def test_flower_asks_for_a_login_off_loopback_only(one, three):
     assert env(one, "one/airflow/flower.env") == {"FLOWER_READ_ONLY": "true", "FLOWER_UNAUTHENTICATED_API": "true"}
     assert not (one / "one/airflow/secrets/airflow_flower_password").exists()
     password = (three / "secrets/generated/airflow_flower_password").read_text().strip()
@@ -110,18 +109,16 @@ def test_flower_asks_for_a_login_off_loopback_only(tmp_path_factory):
         assert not (three / host / "airflow/secrets/airflow_flower_basic_auth").exists()
 
 
-def test_on_loopback_airflow_serves_no_foreign_name_and_lets_no_container_log_in_by_a_known_password(tmp_path_factory):
-    one = rendered_once(tmp_path_factory, "one", ONE)
+def test_on_loopback_airflow_serves_no_foreign_name_and_lets_no_container_log_in_by_a_known_password(one, three):
     assert services(one, "one")["airflow-webserver"]["environment"] == {"MLOPS_AIRFLOW_ALLOWED_HOSTS": "", "MLOPS_AIRFLOW_LOGIN": "host"}
     assert env(one, "one/airflow/init.env")["MLOPS_AIRFLOW_EXPOSED"] == "false"
-    three = rendered_once(tmp_path_factory, "three", THREE)
     assert services(three, "h1")["airflow-webserver"]["environment"] == {"MLOPS_AIRFLOW_ALLOWED_HOSTS": "*"}
     assert env(three, "h1/airflow/init.env")["MLOPS_AIRFLOW_EXPOSED"] == "true"
 
 
 def test_further_volumes_are_those_of_all_components(tmp_path):
     volumes = ["/srv/data:/data:ro", "scratch:/scratch", "./own:/own:ro"]
-    assert render(tmp_path, ONE, *given(tmp_path, airflow_volumes=volumes)).returncode == 0
+    assert render(tmp_path, ONE, *given(tmp_path, airflow_volumes=volumes), "--tags", "infra,airflow").returncode == 0
     document = yaml.safe_load((tmp_path / "one/airflow/services.yaml").read_text())
     assert document["services"] and all(service["volumes"][-3:] == volumes for service in document["services"].values())
     assert document["volumes"] == {"airflow-logs": {}, "airflow-worker-tmp": {}, "scratch": {}}

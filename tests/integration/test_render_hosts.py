@@ -24,12 +24,12 @@ def test_with_tls_every_client_verifies_the_servers_certificate(tmp_path):
         assert "./tls:/etc/mlops/tls:ro" in services(tmp_path, host)[name]["volumes"], name
     # No key leaves the controller but the server's, for its host alone; a second run makes nothing anew.
     assert [path.parent.parent.parent.name for path in tmp_path.glob("h*/*/secrets/*_tls_key")] == ["h1", "h1"]
-    assert render(tmp_path, THREE, "-e", "mlops_tls=true").returncode == 0
+    assert render(tmp_path, THREE, "-e", "mlops_tls=true", "--tags", "infra").returncode == 0
     assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_moved_log_port_moves_the_url_too(tmp_path):
-    assert render(tmp_path, THREE, "-e", "airflow_worker_log_port=18793").returncode == 0
+    assert render(tmp_path, THREE, "-e", "airflow_worker_log_port=18793", "--tags", "infra,airflow,firewall").returncode == 0
     assert services(tmp_path, "h3")["airflow-worker"]["ports"] == ["10.0.0.3:18793:18793"]
     # The API server makes the URL of a log from its own setting.
     for host in ("h1", "h3"):
@@ -40,7 +40,7 @@ def test_a_moved_log_port_moves_the_url_too(tmp_path):
 def test_an_external_servers_authority_is_delivered_where_only_that_one_has_tls(tmp_path):
     (tmp_path / "ca.pem").write_text("the authority\n")
     inventory = {**THREE, "vars": {**THREE["vars"], "airflow_db_host": "db.internal", "airflow_db_tls": True, "mlops_tls_ca_file": str(tmp_path / "ca.pem")}}
-    assert render(tmp_path, inventory).returncode == 0
+    assert render(tmp_path, inventory, "--tags", "infra,mlflow,airflow").returncode == 0
     assert [(tmp_path / host / "airflow/tls/ca.crt").read_text() for host in ("h1", "h2", "h3")] == ["the authority"] * 3
     assert "@db.internal:15432/airflow?sslmode=verify-full&sslrootcert=" in (tmp_path / "h3/airflow/secrets/airflow_sql_alchemy_conn").read_text()
     assert not (tmp_path / "h1/infra/tls").exists() and not (tmp_path / "h2/mlflow/tls").exists()
@@ -48,7 +48,9 @@ def test_an_external_servers_authority_is_delivered_where_only_that_one_has_tls(
 
 def test_workers_ask_flower_with_the_login_that_its_host_has(tmp_path):
     flower = {"hosts": {"h1": {}}, "vars": {"airflow_flower_username": "anna", "airflow_flower_password": "own-hush"}}
-    assert render(tmp_path, {**THREE, "children": {**THREE["children"], "airflow": flower}}).returncode == 0
+    of_all = {name: value for name, value in THREE["vars"].items() if name != "airflow_flower_username"}
+    inventory = {**THREE, "vars": of_all, "children": {**THREE["children"], "airflow": flower}}
+    assert render(tmp_path, inventory, "--tags", "infra,airflow").returncode == 0
     assert (tmp_path / "h1/airflow/secrets/airflow_flower_basic_auth").read_text() == "anna:own-hush"
     for host in ("h2", "h3"):
         assert [check["username"] for check in worker_checks(tmp_path, host)] == ["anna"] * 2
@@ -57,7 +59,7 @@ def test_workers_ask_flower_with_the_login_that_its_host_has(tmp_path):
 
 def test_one_host_that_others_reach_is_closed_by_the_firewall(tmp_path):
     """Its name in the inventory is none that an address need belong to."""
-    assert render(tmp_path, ONE, "-e", "mlops_bind=10.0.0.9").returncode == 0
+    assert render(tmp_path, ONE, "-e", "mlops_bind=10.0.0.9", "--tags", "firewall").returncode == 0
     rules = (tmp_path / "one/firewall/rules/mlops.nft").read_text()
     assert "ip daddr 10.0.0.9" in rules and "one" not in rules
 
