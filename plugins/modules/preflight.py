@@ -167,6 +167,7 @@ unreached:
   elements: dict
 doubts: {description: What may be wrong; the action plugin warns of it., returned: when there is an answer, type: list, elements: str}
 restart_engine: {description: Whether the Engine has to be restarted to give back a port., returned: when there is an answer, type: bool}
+served_by: {description: "Of RegModel's container, if it runs: C(image) and C(allowed) (flavors).", returned: when there is an answer, type: dict}
 settled: {description: Whether the host remembers former runs; made by the action plugin., returned: always, type: bool}
 sound: {description: Whether the host answered and no variable is wrong; made by the action plugin., returned: always, type: bool}
 images: {description: Local names of the images that the host has., returned: always, type: list, elements: str}
@@ -338,7 +339,7 @@ def main():
         restart_engine=bool(mended),
         problems=[problem for problem in problems if problem], unreached=_reach.unreached(wanted["reach"]),
         proxies=_host_docker.proxies(config),
-        bridges=host.bridges() if wanted["project"] else [],
+        bridges=host.bridges() if wanted["project"] else [], served_by=_project.served_by(host.docker, wanted["project"]) if wanted["project"] else {},
         known={"names": _host_network.names(), "addresses": _host_network.addresses(), "address": own_address()},
         images=(host.docker("image", "ls", "--filter", "reference=mlops/*", "--format", "{{.Repository}}:{{.Tag}}") or "").split())
 

@@ -6,6 +6,7 @@ import pytest
 from ansible_collections.mlops.stack.plugins.action import preflight as controller
 from ansible_collections.mlops.stack.plugins.filter.dotenv import to_dotenv
 from ansible_collections.mlops.stack.plugins.module_utils import _host_checks as host
+from ansible_collections.mlops.stack.plugins.module_utils import _project as project
 from ansible_collections.mlops.stack.plugins.modules import preflight as module
 
 
@@ -78,6 +79,14 @@ def test_ports_that_the_engine_holds_are_those_of_its_proxies(tmp_path):
         (tmp_path / number).mkdir()
         (tmp_path / number / "cmdline").write_text("\0".join(arguments))
     assert host.proxied_ports(str(tmp_path)) == {("7", "6379")}
+
+
+def test_what_a_regmodel_that_runs_may_load_is_told():
+    told = "mlops/regmodel:1.0\nPATH=/bin\nREGMODEL_ALLOWED_FLAVORS=sklearn,python_function\n"
+    assert project.served_by(lambda *_: told, "mlops") == {"image": "mlops/regmodel:1.0", "allowed": "sklearn,python_function"}
+    assert project.served_by(lambda *_: "image\n", "mlops") == {"image": "image", "allowed": ""}
+    for nothing in (None, "\n"):
+        assert project.served_by(lambda *_, nothing=nothing: nothing, "mlops") == {}
 
 
 @pytest.mark.parametrize("port", [0, 70000])
