@@ -11,11 +11,12 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Callable
 from typing import Any
 
-# Host ports that a container asks for, whatever its state.
-BOUND = "{{range .HostConfig.PortBindings}}{{range .}}{{.HostPort}} {{end}}{{end}}"
+from ansible_collections.mlops.stack.plugins.module_utils._docker_cli import Docker
+
+# Host ports of a container, if it runs.
+PUBLISHED = "{{if .State.Running}}{{range .NetworkSettings.Ports}}{{range .}}{{.HostPort}} {{end}}{{end}}{{end}}"
 
 
 def port_problem(wanted, ours):
@@ -42,8 +43,8 @@ def port_problem(wanted, ours):
     return None
 
 
-def proxied_ports(proc: str = "/proc") -> set[str]:
-    """Host ports that proxies of the Engine listen at. After a power cut they do before the container is started again, and it counts as running."""
+def proxied_ports(proc: str = "/proc") -> set[tuple[str, str]]:
+    """(Process, host port) of the Engine's proxies."""
     found = set()
     for number in os.listdir(proc):
         if not number.isdigit():
@@ -54,27 +55,50 @@ def proxied_ports(proc: str = "/proc") -> set[str]:
         except OSError:  # it has ended
             continue
         if os.path.basename(arguments[0]) == "docker-proxy" and "-host-port" in arguments:
-            found.add(arguments[arguments.index("-host-port") + 1])
+            found.add((number, arguments[arguments.index("-host-port") + 1]))
     return found
 
 
-def port_problems(ports: list[dict[str, Any]], docker: Callable[..., str | None], project: str) -> list[str]:
-    """Why ports cannot be published. Those of the project's containers are its own, also of one that the Engine is about to start.
+def port_problems(ports: list[dict[str, Any]], docker: Docker, project: str) -> tuple[list[str], list[str]]:
+    """(Why ports cannot be published, which of them the Engine keeps for nobody and what the run does about it).
 
-    project: the filter of docker ps for its containers.
+    An Engine whose power is cut while it starts a container (26.1: between the port and the container's state) gives that port to no container
+    any more, not to this one either, and not once this one is removed. project: the filter of docker ps for the project's containers.
     """
     running = docker("ps", "--filter", project, "--format", "{{.Ports}}") or ""
-    taken = [port for port in ports if port_problem(port, running)]
-    ours = running + (_about_to_start(docker, project) if taken else "")
-    return [problem for problem in (port_problem(port, ours) for port in taken) if problem]
+    taken = [(port, problem) for port in ports for problem in [port_problem(port, running)] if problem]
+    if not taken:
+        return [], []
+    before = proxied_ports()
+    # Unlike ps, inspect waits for a container that is being started.
+    ours, every = _published(docker, "--filter", project), _published(docker)
+    kept = {port for _process, port in before & proxied_ports()} - every
+    strangers = _strangers(docker, project)
+    problems, mended = [], []
+    for port, problem in taken:
+        if str(port["port"]) in kept:
+            told = (f"{port['name']}: Docker Engine keeps port {port['port']} for no container that runs, as it does where the power was cut while it "
+                    "started one, and gives it back only when it is restarted; ")
+            if strangers:
+                problems.append(told + f"other containers run here ({', '.join(strangers[:4])}), so restart it when that suits them "
+                                       "(systemctl restart docker), then run again")
+            else:
+                mended.append(told + "a run of site.yml does that before it starts services")
+        elif str(port["port"]) not in ours:
+            problems.append(problem)
+    return problems, mended
 
 
-def _about_to_start(docker: Callable[..., str | None], project: str) -> str:
-    """Ports that the Engine holds for containers of the project that do not run yet, in the form of docker ps."""
-    containers = (docker("ps", "--all", "--quiet", "--filter", project) or "").split()
-    bound = (docker("inspect", "--format", BOUND, *containers) or "") if containers else ""
-    running, held = docker("ps", "--format", "{{.Ports}}") or "", proxied_ports()
-    return "".join(f":{port}->" for port in bound.split() if port in held and f":{port}->" not in running)
+def _published(docker: Docker, *which: str) -> set[str]:
+    """Host ports of containers that run."""
+    containers = (docker("ps", "--all", "--quiet", *which) or "").split()
+    return set((docker("inspect", "--format", PUBLISHED, *containers) or "").split()) if containers else set()
+
+
+def _strangers(docker: Docker, project: str) -> list[str]:
+    """Containers that run and are not the project's."""
+    ours = set((docker("ps", "--filter", project, "--format", "{{.Names}}") or "").split())
+    return sorted(set((docker("ps", "--format", "{{.Names}}") or "").split()) - ours)
 
 
 def is_address(value):

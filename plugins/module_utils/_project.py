@@ -28,6 +28,10 @@ IMPLIED = {"postgres": (DATABASES, "redis-data"), "mlflow": ("mlflow-artifacts",
 CONTROL_FILE = "global/pg_control"
 
 
+ALLOWED = "REGMODEL_ALLOWED_FLAVORS"
+SERVED_BY = '{{if .State.Running}}{{.Config.Image}}{{range .Config.Env}}{{"\\n"}}{{.}}{{end}}{{end}}'
+
+
 class Found(NamedTuple):
     """What carries the project's name. containers: (name, its Compose folder, labels); volumes and networks: names; net: the
     project label of the network that is called as the project, or None where there is no such network."""
@@ -199,6 +203,15 @@ def look(docker: Docker, wanted: Mapping[str, Any], remembered: dict[str, Any]) 
         return [], result
     problems = list(foreign_problems(found, project, os.path.dirname(path), wanted["bridge"]))
     return problems + ([] if wanted["start_empty"] else list(lost_problems(data, here, path))), result
+
+
+def served_by(docker: Docker, project: str) -> dict[str, str]:
+    """What decides which models RegModel's container, if it runs, may load: its image, and the flavors that it was given."""
+    told = docker("inspect", "--format", SERVED_BY, f"{project}-regmodel-backend-1")
+    if not told or not told.strip():
+        return {}
+    image, *environment = told.splitlines()
+    return {"image": image, "allowed": dict(entry.partition("=")[::2] for entry in environment).get(ALLOWED, "")}
 
 
 def read_state(path: str) -> dict[str, Any]:

@@ -166,6 +166,8 @@ unreached:
   type: list
   elements: dict
 doubts: {description: What may be wrong; the action plugin warns of it., returned: when there is an answer, type: list, elements: str}
+restart_engine: {description: Whether the Engine has to be restarted to give back a port., returned: when there is an answer, type: bool}
+served_by: {description: "Of RegModel's container, if it runs: C(image) and C(allowed) (flavors).", returned: when there is an answer, type: dict}
 settled: {description: Whether the host remembers former runs; made by the action plugin., returned: always, type: bool}
 sound: {description: Whether the host answered and no variable is wrong; made by the action plugin., returned: always, type: bool}
 images: {description: Local names of the images that the host has., returned: always, type: list, elements: str}
@@ -277,7 +279,6 @@ class Host:
         return _project.look(self.docker, self.module.params, remembered)
 
     def keeps_artifacts(self, directory: str) -> str:
-        """Where MLflow keeps artifacts, by the file that was delivered."""
         try:
             with open(os.path.join(directory, "mlflow", "mlflow.env"), encoding="utf-8") as handle:
                 found = ARTIFACTS.search(handle.read())
@@ -327,16 +328,18 @@ def main():
     config = _host_docker.client_config(_host_docker.config_path(os.environ))
     problems.append(_host_docker.other_engine_problem(os.environ, config, _host_docker.config_path(os.environ)))
     problems.append(bind_problem(wanted["bind"]))
-    problems += port_problems(wanted["ports"], host.docker, host.filter)
+    taken, mended = port_problems(wanted["ports"], host.docker, host.filter)
+    problems += taken
     problems += host.machine_problems(about["data"])
     problems += given_problems(host.docker, wanted["given_images"])
     warning = address_warning(wanted["address"], wanted["bind"])
     module.exit_json(
         changed=False, now=time.time(), kept=kept, given_versions=image_versions(host.docker, wanted["given_images"]),
-        **{"lost": [], "remembered": remembered, **about, "doubts": about.get("doubts", []) + ([warning] if warning else [])},
+        **{"lost": [], "remembered": remembered, **about, "doubts": about.get("doubts", []) + ([warning] if warning else []) + mended},
+        restart_engine=bool(mended),
         problems=[problem for problem in problems if problem], unreached=_reach.unreached(wanted["reach"]),
         proxies=_host_docker.proxies(config),
-        bridges=host.bridges() if wanted["project"] else [],
+        bridges=host.bridges() if wanted["project"] else [], served_by=_project.served_by(host.docker, wanted["project"]) if wanted["project"] else {},
         known={"names": _host_network.names(), "addresses": _host_network.addresses(), "address": own_address()},
         images=(host.docker("image", "ls", "--filter", "reference=mlops/*", "--format", "{{.Repository}}:{{.Tag}}") or "").split())
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import pytest
-from stack_plays import HUSH, Stack
+from stack_plays import HUSH, ROOT, Stack
 
 # A run as far as the place of the secrets goes, and what it generates there.
 BEGINNING = """
@@ -25,6 +25,21 @@ SECRETS = """
         dest: "{{ mlops_dir }}"
         mode: "0600"
       vars: {__mlops_infra_key: "{{ lookup('file', __mlops_tls_dir ~ '/server.key') }}"}
+"""
+# What preflight finds of a RegModel that runs, and whether it may load other models than it may after the run.
+SERVED = """
+- hosts: one
+  gather_facts: false
+  tasks:
+    - import_role: {name: mlops.stack.mlops}
+    - assert:
+        that: __mlops_regmodel_differs == item.differs
+      vars: {__mlops_preflight: {served_by: "{{ item.found }}"}}
+      loop:
+        - {found: {}, differs: false}
+        - {found: {image: "{{ mlops_images.regmodel }}", allowed: "{{ allowed }}"}, differs: false}
+        - {found: {image: "{{ mlops_images.regmodel }}", allowed: ""}, differs: "{{ not own }}"}
+        - {found: {image: "mlops/regmodel:former", allowed: "{{ allowed }}"}, differs: "{{ not own }}"}
 """
 
 
@@ -165,3 +180,13 @@ def test_generated_secrets_that_were_encrypted_are_the_same(stack):
     (stack.path / "opt").unlink()
     status, said = stack.play("preflight.yml", "--limit", "one")
     assert status == 2 and "generated/postgres_password: cannot be decrypted; give the password" in said, said
+
+
+@pytest.mark.parametrize(("variables", "allowed"), [
+    ({}, "sklearn"), ({"regmodel_allowed_flavors": ["sklearn", "python_function"]}, "sklearn,python_function"),
+    ({"regmodel_source_dir": str(ROOT / "molecule/regmodel/own")}, "sklearn")])
+def test_a_regmodel_is_checked_before_it_is_replaced_where_it_may_load_other_models(stack, variables, allowed):
+    (stack.path / "served.yml").write_text(SERVED)
+    stack.vars.update(variables, allowed=allowed, own="regmodel_source_dir" in variables)
+    status, said = stack.play(stack.path / "served.yml")
+    assert status == 0 and said.count('"changed": false') == 4, said

@@ -6,6 +6,7 @@ import pytest
 from ansible_collections.mlops.stack.plugins.action import preflight as controller
 from ansible_collections.mlops.stack.plugins.filter.dotenv import to_dotenv
 from ansible_collections.mlops.stack.plugins.module_utils import _host_checks as host
+from ansible_collections.mlops.stack.plugins.module_utils import _project as project
 from ansible_collections.mlops.stack.plugins.modules import preflight as module
 
 
@@ -21,22 +22,55 @@ def test_a_port_in_use_is_named_with_its_variable():
     assert host.port_problem(wanted, "") is None
 
 
-def test_a_port_that_the_engine_holds_for_a_container_that_it_is_about_to_start_is_ours(monkeypatch):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-        asked = {("ps", "--all"): "1 2", ("inspect", "--format"): "%d 1 " % port}
+class Containers:
+    """What docker says of containers: name -> (whether it is the project's, the ports that it has while it runs, or None)."""
 
-        def problems():
-            return host.port_problems(wanted, lambda *arguments: asked.get(arguments[:2], ""), "label=x")
+    def __init__(self, **containers):
+        self.containers = containers
+        self.listed = True
 
-        wanted = [{"name": "infra_redis_port", "address": "127.0.0.1", "port": port}]
-        assert "in use by another program" in problems()[0]
-        monkeypatch.setattr(host, "proxied_ports", lambda: {str(port)})
-        assert problems() == []
-        # A container of somebody else's runs there.
-        asked["ps", "--format"] = "127.0.0.1:%d->6379/tcp" % port
-        assert "in use by another program" in problems()[0]
+    def __call__(self, *arguments):
+        if arguments[0] == "inspect":
+            return "\n".join(self.containers[name][1] or "" for name in arguments[3:])
+        found = [name for name, (ours, ports) in self.containers.items()
+                 if (ours or "--filter" not in arguments) and (ports is not None and self.listed or "--all" in arguments)]
+        return "\n".join(found) if "{{.Ports}}" not in arguments else "".join(f"127.0.0.1:{self.containers[name][1]}->1/tcp" for name in found)
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """A port that one of the Engine's proxies listens at."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+        monkeypatch.setattr(host, "proxied_ports", lambda: {("7", port)})
+        yield port
+
+
+def look(engine, port):
+    return host.port_problems([{"name": "infra_redis_port", "address": "127.0.0.1", "port": int(port)}], engine, "label=x")
+
+
+def test_a_port_of_a_container_that_the_engine_is_starting_is_ours(taken):
+    engine = Containers(redis=(True, taken))
+    engine.listed = False
+    assert look(engine, taken) == ([], [])
+    engine = Containers(other=(False, taken))
+    engine.listed = False
+    assert "in use by another program" in look(engine, taken)[0][0]
+
+
+def test_a_port_that_the_engine_keeps_for_nobody_is_given_back_by_its_restart(taken, monkeypatch):
+    for engine in (Containers(redis=(True, None)), Containers(redis=(True, None), postgres=(True, "1")), Containers()):
+        problems, mended = look(engine, taken)
+        assert problems == [] and f"infra_redis_port: Docker Engine keeps port {taken} for no container that runs" in mended[0]
+    problems, mended = look(Containers(redis=(True, None), other=(False, "1")), taken)
+    assert mended == [] and "other containers run here (other), so restart it when that suits them" in problems[0]
+    # Of a container that ends and is started again and again.
+    proxies = iter([{("7", taken)}, {("8", taken)}])
+    monkeypatch.setattr(host, "proxied_ports", lambda: next(proxies))
+    problems, mended = look(Containers(redis=(True, None)), taken)
+    assert mended == [] and "in use by another program" in problems[0]
 
 
 def test_ports_that_the_engine_holds_are_those_of_its_proxies(tmp_path):
@@ -44,7 +78,15 @@ def test_ports_that_the_engine_holds_are_those_of_its_proxies(tmp_path):
                               ("8", ["redis-server", "-host-port", "1"]), ("9", [])):
         (tmp_path / number).mkdir()
         (tmp_path / number / "cmdline").write_text("\0".join(arguments))
-    assert host.proxied_ports(str(tmp_path)) == {"6379"}
+    assert host.proxied_ports(str(tmp_path)) == {("7", "6379")}
+
+
+def test_what_a_regmodel_that_runs_may_load_is_told():
+    told = "mlops/regmodel:1.0\nPATH=/bin\nREGMODEL_ALLOWED_FLAVORS=sklearn,python_function\n"
+    assert project.served_by(lambda *_: told, "mlops") == {"image": "mlops/regmodel:1.0", "allowed": "sklearn,python_function"}
+    assert project.served_by(lambda *_: "image\n", "mlops") == {"image": "image", "allowed": ""}
+    for nothing in (None, "\n"):
+        assert project.served_by(lambda *_, nothing=nothing: nothing, "mlops") == {}
 
 
 @pytest.mark.parametrize("port", [0, 70000])

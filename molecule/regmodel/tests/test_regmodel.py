@@ -132,6 +132,19 @@ def test_next_version_takes_over_in_the_same_process(on_host, python, reference)
     assert started() == before
 
 
+def test_what_would_refuse_the_model_does_not_take_the_place_of_what_serves_it(on_host):
+    def container() -> str:
+        return on_host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' mlops-regmodel-backend-1")
+
+    before, version = container(), get("/model").json()["version"]
+    said = " ".join(play("converge.yml", "-e", '{"regmodel_allowed_flavors": ["xgboost"]}', succeeds=False).split())
+    assert f"version {version} of model regmodel, which alias champion points to, is refused: its flavor is sklearn" in said
+    assert "or set regmodel_allowed_flavors for all hosts, then run again" in said
+    assert container() == before
+    serves(version)
+    assert on_host.check_output("docker ps --all --quiet --filter label=com.docker.compose.oneoff=True") == ""
+
+
 def test_a_folder_of_the_team_takes_the_place_of_the_shipped_service(on_host):
     """The last one: the service that the others ask is gone."""
     play("own.yml")

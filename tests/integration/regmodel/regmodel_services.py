@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import requests
-from regmodel_docker import Container, free_port, wait_for
+from regmodel_docker import PATIENCE, Container, free_port, wait_for
 
 
 class Mlflow(Container):
@@ -125,6 +126,13 @@ class Service(Container):
             return body if text in (body["problem"] or "") else None
 
         return wait_for(found, lambda: f"/model with problem {text!r}: {self.get('/model').text}")
+
+    def check(self, **environ: str) -> tuple[int, str]:
+        """What the check of the alias's version says, as another such service would run it: status and line."""
+        settings = [part for name, value in environ.items() for part in ("--env", f"{name}={value}")]
+        command = ["docker", "exec", *settings, self.id, "python", "-m", "regmodel.check"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        return done.returncode, done.stdout
 
     def get(self, path: str, **options: Any) -> requests.Response:
         return requests.get(self.url + path, timeout=30, **options)

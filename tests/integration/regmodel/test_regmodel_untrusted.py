@@ -74,6 +74,35 @@ def test_no_version_runs_code_or_gets_the_password_and_the_served_one_stays(mlfl
     assert Elsewhere.shown == []
 
 
+def test_what_would_be_refused_is_told_before_a_service_is_replaced(mlflow, versions, regmodel):
+    service = regmodel(mlflow.uri, "hostile", REGMODEL_ALLOWED_FLAVORS="", **LOGIN)
+    service.launch()
+    for what in ("own loader", "trusting itself", "elsewhere"):
+        mlflow.set_alias("hostile", versions[what])
+        status, line = service.check()
+        assert status == 3
+        assert line.startswith(f"version {versions[what]} of model hostile, which alias champion points to, is refused: ")
+        assert REFUSED[what] in line and WIDENED in line and line.count("\n") == 1
+    assert Elsewhere.shown == []
+    mlflow.set_alias("hostile", versions["own loader"])
+    assert service.check(REGMODEL_ALLOWED_FLAVORS="python_function")[0] == 0
+    mlflow.set_alias("hostile", versions["good"])
+    may = f"version {versions['good']} of model hostile, which alias champion points to, may be loaded\n"
+    assert service.check() == (0, may)
+    assert "OWNED" not in service.output()
+
+
+def test_what_is_not_there_or_does_not_answer_keeps_no_service_from_its_start(mlflow, versions, regmodel):
+    del versions
+    service = regmodel(mlflow.uri, "hostile")
+    service.launch()
+    for environ, why in (({"REGMODEL_MODEL_NAME": "none"}, "no such registered model: none"),
+                         ({"REGMODEL_MODEL_ALIAS": "none"}, "alias none is not set on hostile"),
+                         ({"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}, "127.0.0.1:1: ")):
+        status, line = service.check(**environ)
+        assert status == 0 and line.startswith(f"nothing was checked: {why}")
+
+
 def test_the_trainings_comparison_loads_none_either(mlflow, versions, runtime):
     for what in ("own loader", "pickle", "trusting itself", "elsewhere"):
         mlflow.set_alias("hostile", versions[what])

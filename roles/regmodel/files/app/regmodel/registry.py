@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from regmodel.model import Model, Version
 from regmodel.schema import Schema
-from regmodel.trust import DEFAULT, load
+from regmodel.trust import DEFAULT, fetch, load
 
 
 class NothingToServe(Exception):
@@ -90,6 +90,11 @@ class MlflowRegistry:
             )
             model.warm_up()
         return model
+
+    def check(self, version: Version) -> None:
+        """Download a version and check it, without loading it. Raises UntrustedModel, and whatever goes wrong on the way."""
+        with tempfile.TemporaryDirectory(prefix="regmodel-") as folder:
+            fetch(version.name, version.version, folder, self.allowed)
 
     @staticmethod
     def _metrics(version: Version) -> dict[str, float]:

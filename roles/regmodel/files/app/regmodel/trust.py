@@ -74,15 +74,23 @@ def allowed_from(text: str) -> frozenset[str]:
 
 def load(name: str, version: str, folder: str, allowed: Collection[str]) -> PyFuncModel:
     """Download a registered version to a folder, check it, and load it. Raises UntrustedModel, and whatever goes wrong on the way."""
-    from mlflow import get_tracking_uri, pyfunc
+    from mlflow import pyfunc
+
+    path = fetch(name, version, folder, allowed)
+    # The warnings would compare the model's requirements.txt, which may name any file to be read (-r).
+    return pyfunc.load_model(str(path), suppress_warnings=True)
+
+
+def fetch(name: str, version: str, folder: str, allowed: Collection[str]) -> Path:
+    """Download a registered version to a folder and check it; where it is then. Raises what `load` raises."""
+    from mlflow import get_tracking_uri
     from mlflow.artifacts import download_artifacts
 
     source = _source(name, version)
     check_source(source, get_tracking_uri())
     path = Path(download_artifacts(artifact_uri=source, dst_path=folder))
     check(path, allowed)
-    # The warnings would compare the model's requirements.txt, which may name any file to be read (-r).
-    return pyfunc.load_model(str(path), suppress_warnings=True)
+    return path
 
 
 def _source(name: str, version: str) -> str:
