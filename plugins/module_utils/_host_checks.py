@@ -154,11 +154,16 @@ def numbers(version):
     return [int(part) for part in found.group(1).split(".")] if found else []
 
 
-def compose_problem(engine, compose, oldest, os_release, distributions):
-    """Why a missing Engine, or a Compose that is missing or too old, cannot be made good here, or None. os_release: the file's text."""
+def lacking_products(engine: str, compose: str, oldest: str) -> list[str]:
+    """Which of Docker Engine and Compose is missing, does not answer or is too old. engine, compose: versions as they say them; oldest: Compose's."""
     lacking = ["Docker Engine"] if not engine else []
     if not compose.strip() or numbers(compose) < numbers(oldest):
         lacking.append("Docker Compose %s or later" % oldest)
+    return lacking
+
+
+def compose_problem(lacking, os_release, distributions):
+    """Why products that are lacking cannot be installed here, or None. os_release: the file's text."""
     fields = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
     here = "%s %s" % (fields.get("ID", "").strip('"\'').capitalize(), fields.get("VERSION_ID", "").strip('"\'').split(".")[0])
     if not lacking or here in distributions:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ansible_collections.mlops.stack.plugins.module_utils._docker_cli import Docker
 
 LABEL = "com.docker.compose.project"
+BRIDGE = '{{.Id}} {{with .Options}}{{with index . "com.docker.network.bridge.name"}}{{.}}{{end}}{{end}}'
 OURS = "stack.mlops."
 HEADER = "# Written by mlops.stack"
 # Holds what a process needs while it runs; nobody misses it afterwards.
@@ -203,6 +204,13 @@ def look(docker: Docker, wanted: Mapping[str, Any], remembered: dict[str, Any]) 
         return [], result
     problems = list(foreign_problems(found, project, os.path.dirname(path), wanted["bridge"]))
     return problems + ([] if wanted["start_empty"] else list(lost_problems(data, here, path))), result
+
+
+def bridges(docker: Docker, project: str) -> list[str]:
+    """Bridges of the project's default network: that which it was given, or what Docker calls one."""
+    networks = (docker("network", "ls", "--quiet", "--filter", f"label={LABEL}={project}", "--filter", "label=com.docker.compose.network=default") or "").split()
+    rows = (docker("network", "inspect", "--format", BRIDGE, *networks) or "") if networks else ""
+    return sorted({given or "br-" + number[:12] for number, _space, given in (row.partition(" ") for row in rows.splitlines())})
 
 
 def served_by(docker: Docker, project: str) -> dict[str, str]:

@@ -166,6 +166,7 @@ unreached:
   type: list
   elements: dict
 doubts: {description: What may be wrong; the action plugin warns of it., returned: when there is an answer, type: list, elements: str}
+lacking: {description: Which of Docker Engine and Compose the host needs., returned: when there is an answer, type: list, elements: str}
 restart_engine: {description: Whether the Engine has to be restarted to give back a port., returned: when there is an answer, type: bool}
 served_by: {description: "Of RegModel's container, if it runs: C(image) and C(allowed) (flavors).", returned: when there is an answer, type: dict}
 settled: {description: Whether the host remembers former runs; made by the action plugin., returned: always, type: bool}
@@ -206,6 +207,7 @@ from ansible_collections.mlops.stack.plugins.module_utils._host_checks import (
     compose_problem,
     engine_problem,
     free_mib,
+    lacking_products,
     memory_mib,
     memory_problem,
     own_address,
@@ -214,7 +216,6 @@ from ansible_collections.mlops.stack.plugins.module_utils._host_checks import (
 from ansible_collections.mlops.stack.plugins.module_utils._versions import given_problems, image_versions
 
 OS_RELEASE = "/etc/os-release"
-BRIDGE = '{{.Id}} {{with .Options}}{{with index . "com.docker.network.bridge.name"}}{{.}}{{end}}{{end}}'
 # MiB that a host needs whose images and volumes are there.
 SETTLED = 1024
 # As the filter to_dotenv writes it.
@@ -273,6 +274,8 @@ class Host:
         self.module = module
         self.docker = docker_of(module)
         self.filter = "label=%s=%s" % (_project.LABEL, module.params["project"])
+        self.engine = (self.docker("version", "--format", "{{.Server.Version}}") or "").strip()
+        self.compose = self.docker("compose", "version", "--short") or ""
 
     def data(self, remembered: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
         """What the host has of the project: (problems, what else the module returns)."""
@@ -286,12 +289,6 @@ class Host:
             return ""
         return found.group(1) if found else ""
 
-    def bridges(self):
-        """Bridges of the project's default network: that which it was given, or what Docker calls one."""
-        networks = (self.docker("network", "ls", "--quiet", "--filter", self.filter, "--filter", "label=com.docker.compose.network=default") or "").split()
-        rows = (self.docker("network", "inspect", "--format", BRIDGE, *networks) or "") if networks else ""
-        return sorted({given or "br-" + number[:12] for number, _space, given in (row.partition(" ") for row in rows.splitlines())})
-
     def machine_problems(self, data):
         """What the machine lacks: space, memory, an Engine and Compose that will do."""
         wanted = self.module.params
@@ -301,12 +298,14 @@ class Host:
             yield "%d MiB are free in %s and %d are needed; make room (docker system prune) or set mlops_min_free_mib" % (free, where, need)
         with open("/proc/meminfo", encoding="ascii") as handle:
             yield memory_problem(memory_mib(handle.read()), wanted["min_memory_mib"])
-        engine = (self.docker("version", "--format", "{{.Server.Version}}") or "").strip()
-        yield engine_problem(engine, wanted["min_engine"])
+        yield engine_problem(self.engine, wanted["min_engine"])
         if wanted["distributions"] and wanted["min_compose"] and os.path.exists(OS_RELEASE):
             with open(OS_RELEASE, encoding="utf-8") as handle:
-                yield compose_problem(engine, self.docker("compose", "version", "--short") or "", wanted["min_compose"], handle.read(),
-                                      wanted["distributions"])
+                yield compose_problem(self.lacking(), handle.read(), wanted["distributions"])
+
+    def lacking(self) -> list[str]:
+        """What the role docker has to install or to start."""
+        return lacking_products(self.engine, self.compose, self.module.params["min_compose"])
 
 
 def main():
@@ -336,10 +335,10 @@ def main():
     module.exit_json(
         changed=False, now=time.time(), kept=kept, given_versions=image_versions(host.docker, wanted["given_images"]),
         **{"lost": [], "remembered": remembered, **about, "doubts": about.get("doubts", []) + ([warning] if warning else []) + mended},
-        restart_engine=bool(mended),
+        restart_engine=bool(mended), lacking=host.lacking(),
         problems=[problem for problem in problems if problem], unreached=_reach.unreached(wanted["reach"]),
         proxies=_host_docker.proxies(config),
-        bridges=host.bridges() if wanted["project"] else [], served_by=_project.served_by(host.docker, wanted["project"]) if wanted["project"] else {},
+        bridges=_project.bridges(host.docker, wanted["project"]) if wanted["project"] else [], served_by=_project.served_by(host.docker, wanted["project"]) if wanted["project"] else {},
         known={"names": _host_network.names(), "addresses": _host_network.addresses(), "address": own_address()},
         images=(host.docker("image", "ls", "--filter", "reference=mlops/*", "--format", "{{.Repository}}:{{.Tag}}") or "").split())
 

@@ -120,7 +120,7 @@ UBUNTU = "ID=ubuntu\nVERSION_ID=\"22.04\"\n"
     ("26.1", "2.19.1\n", UBUNTU, "Docker Compose 2.20 or later is missing here and is known to install on Debian 13 only, while this is Ubuntu 22"),
     ("", "2.30", UBUNTU, "Docker Engine is missing here"), ("", "", "", "Docker Engine and Docker Compose 2.20 or later is missing here")])
 def test_an_engine_or_compose_that_cannot_be_installed_is_told(engine, compose, system, told):
-    found = host.compose_problem(engine, compose, "2.20", system, ["Debian 13"])
+    found = host.compose_problem(host.lacking_products(engine, compose, "2.20"), system, ["Debian 13"])
     assert told in found if told else found is None
 
 
