@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 # Runs a command and returns (status, stdout, stderr).
@@ -79,6 +79,11 @@ def said(out: str, err: str) -> str:
 
 class Refused(Exception):
     """A product's own checker does not take the new files, or something is in their way."""
+
+
+def unseen(name: str, entry: Mapping[str, Any]) -> bool:
+    """Whether a diff keeps to itself what a delivered file held. Manifests of former versions do not say it of environments."""
+    return bool(entry.get("secret", True) or entry.get("hidden")) or name.endswith(".env")
 
 
 class Delivery:
@@ -167,12 +172,12 @@ class Delivery:
         between = {parent for name in wanted for parent in parents(name)}
         first = [name for name in gone if name in between or not wanted.keys().isdisjoint(parents(name))]
         for name in first:
-            self.drop(os.path.join(dest, name), delivered[name].get("secret", True))
+            self.drop(os.path.join(dest, name), unseen(name, delivered[name]))
         for name, entry in sorted(wanted.items()):
             self.put(os.path.join(dest, name), contents[name], entry["mode"], entry["uid"], entry["gid"], entry["secret"] or entry.get("hidden", False))
         for name in gone:
             if name not in first:
-                self.drop(os.path.join(dest, name), delivered[name].get("secret", True))
+                self.drop(os.path.join(dest, name), unseen(name, delivered[name]))
         if wanted != delivered:
             self.changed_files.append(os.path.relpath(os.path.join(dest, MANIFEST), self.project))
         self._remember(dest, wanted)
@@ -245,7 +250,7 @@ class Delivery:
     def remove(self, dest: str) -> None:
         """Remove what was delivered into dest, and dest itself when nothing else is in it."""
         for name, entry in self._delivered(dest).items():
-            self.drop(os.path.join(dest, name), entry.get("secret", True))
+            self.drop(os.path.join(dest, name), unseen(name, entry))
         self.drop(os.path.join(dest, MANIFEST))
 
     @staticmethod

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import json
 import os
@@ -25,9 +26,12 @@ SCRATCH = "-tmp"
 DATABASES = "postgres-data"
 # Volumes that a host has which runs a product of state.json's versions: what such a file means that lists no volumes.
 IMPLIED = {"postgres": (DATABASES, "redis-data"), "mlflow": ("mlflow-artifacts",), "airflow": ("airflow-logs",)}
-# Starts with the cluster's system identifier, 8 bytes in the machine's order (PostgreSQL, src/include/catalog/pg_control.h).
-CONTROL_FILE = "global/pg_control"
-
+# Starts with the cluster's system identifier, 8 bytes in the machine's order (PostgreSQL, src/include/catalog/pg_control.h). A cluster may lie
+# in a directory of the volume: PGDATA as the official image's documentation advises it, and where that image has it since 18.
+CONTROL_FILES = ("global/pg_control", "*/global/pg_control", "*/docker/global/pg_control")
+# Of these volumes it is remembered whether they held anything: without it an empty disk in the place of a full one is not seen.
+FILLED = ("redis-data", "mlflow-artifacts")
+HELD = "held"
 
 ALLOWED = "REGMODEL_ALLOWED_FLAVORS"
 SERVED_BY = '{{if .State.Running}}{{.Config.Image}}{{range .Config.Env}}{{"\\n"}}{{.}}{{end}}{{end}}'
@@ -100,7 +104,8 @@ def foreign_problems(found: Found, project: str, directory: str, bridge: str = "
     if found.net is not None and found.net != project:
         yield f"a network {project} is on this host that this stack did not make; {another}, or remove it (docker network rm {project})"
     if bridge and found.net is None and os.path.exists(f"/sys/class/net/{bridge}"):
-        yield f"a network interface {bridge} is on this host that this stack did not make and that its bridge is called as; {another}"
+        yield (f"a network interface {bridge} is on this host, which no network of its Engine has and which this stack's bridge is called as; where nothing "
+               f"uses it, as after an Engine was removed, remove it (ip link delete {bridge}); or {another}")
     if not ours and os.path.lexists(os.path.join(directory, "compose.yaml")):
         yield f"{directory}/compose.yaml was not written by this stack, which would replace it; choose another mlops_dir, or move that file away"
 
@@ -121,17 +126,28 @@ def place(volume: Mapping[str, Any]) -> str | None:
 
 
 def identity(directory: str) -> str:
-    """The system identifier of the PostgreSQL cluster in a directory; empty where there is none yet."""
+    """The system identifier of the PostgreSQL cluster in a directory, or one or two below it; empty where there is none yet."""
+    for pattern in CONTROL_FILES:
+        for path in sorted(glob.glob(os.path.join(glob.escape(directory), pattern))):
+            try:
+                with open(path, "rb") as handle:
+                    return str(struct.unpack("=Q", handle.read(8))[0])
+            except (OSError, struct.error):
+                continue
+    return ""
+
+
+def filled(directory: str) -> str:
+    """HELD where anything lies in a directory, else empty."""
     try:
-        with open(os.path.join(directory, CONTROL_FILE), "rb") as handle:
-            return str(struct.unpack("=Q", handle.read(8))[0])
-    except (OSError, struct.error):
+        return HELD if os.listdir(directory) else ""
+    except OSError:
         return ""
 
 
 def data_volumes(docker: Docker, found: Found, project: str, wanted: Iterable[str] = ()) -> dict[str, str | None]:
     """The project's data volumes, and further ones that are wanted by name, as far as they are there: with the identity of
-    PostgreSQL's data, "" where there is none (yet), None where nobody can say."""
+    PostgreSQL's data, or HELD for one of FILLED; "" where there is none (yet), None where nobody can say."""
     names = [name for name in found.volumes if not name.endswith(SCRATCH)]
     labelled = set(names)
     # One that was brought back by hand has no label.
@@ -141,11 +157,31 @@ def data_volumes(docker: Docker, found: Found, project: str, wanted: Iterable[st
         told = docker("volume", "inspect", name)
         if told is None:
             continue
+        where = place(json.loads(told)[0])
         here[name] = ""
         if name == f"{project}_{DATABASES}":
-            where = place(json.loads(told)[0])
             here[name] = identity(where) if where else None
+        elif name in [f"{project}_{volume}" for volume in FILLED]:
+            here[name] = filled(where) if where else None
     return here
+
+
+def made(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says beside whether volumes hold anything, and whose it is."""
+    volumes = {name: "" if known == HELD else known for name, known in record.get("volumes", {}).items()}
+    return {**{key: value for key, value in record.items() if key != "project"}, "volumes": volumes}
+
+
+def renamed_problem(remembered: Mapping[str, Any], project: str, path: str) -> str | None:
+    """Why the project may not have this name here, or None: a record of another's data would hide that this one's is not there."""
+    volumes = sorted(remembered.get("volumes", {}))
+    former = remembered.get("project", project)
+    if "project" not in remembered and volumes and not any(name.startswith(f"{project}_") for name in volumes):
+        former = volumes[0].rpartition("_")[0]
+    if former == project:
+        return None
+    return (f"{path} is of the project {former}, and mlops_project is {project}, which would begin with empty volumes beside the old ones; set mlops_project "
+            f"to {former} again, or give the new project a mlops_dir of its own")
 
 
 class Data(NamedTuple):
@@ -192,6 +228,9 @@ def look(docker: Docker, wanted: Mapping[str, Any], remembered: dict[str, Any]) 
     if found is None:
         # A host that remembers data and has no Engine up is taken to hold it; looked at again before anything starts.
         return [], {"data": bool(remembered)}
+    another = renamed_problem(remembered, project, path)
+    if another and wanted["runs_parts"]:
+        return [another], {"data": True, "lost": []}
     here = data_volumes(docker, found, project, remembered_volumes(remembered, project))
     data = compare(remembered, here, project)
     result: dict[str, Any] = {"data": bool(found.volumes or here), "lost": data.lost}

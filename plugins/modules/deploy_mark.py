@@ -132,6 +132,7 @@ def main():
         now = time.time()
         duration = now - datetime.datetime.fromisoformat(wanted["started"]).timestamp()
         try:
+            os.umask(0o022)
             os.makedirs(wanted["directory"], exist_ok=True)
             # The exporter reads it as another user, whatever the umask.
             os.chmod(wanted["directory"], 0o755)

@@ -57,6 +57,11 @@ ours: {description: Whether anything of the project is this stack's., returned: 
 foreign: {description: Containers of the project that this stack did not make., returned: always, type: list, elements: str}
 engine: {description: Whether an Engine answers., returned: always, type: bool}
 kept: {description: Where the former record was kept., returned: when it was contradicted, type: str}
+left:
+  description: Volumes and networks of a project that nobody says is this stack's, for neither a container of it nor a record is there.
+  returned: when O(state) is V(looked) and an Engine answers
+  type: list
+  elements: str
 lost: {description: Remembered data volumes that are not there., returned: when an Engine answers, type: list, elements: str}
 volumes:
   description: The data volumes that are remembered now; with O(state=looked), every volume of the project.
@@ -92,6 +97,10 @@ Here = dict[str, "str | None"]
 def contradictions(wanted: dict[str, Any], found: _project.Found, remembered: dict[str, Any], here: Here, versions: Here) -> Iterator[str]:
     """Why nothing may be made with this record."""
     yield from _project.foreign_problems(found, wanted["project"], os.path.dirname(wanted["path"]), wanted["bridge"])
+    another = _project.renamed_problem(remembered, wanted["project"], wanted["path"])
+    if another:
+        yield another
+        return
     data = _project.compare(remembered, here, wanted["project"])
     if not wanted["start_empty"]:
         yield from _project.lost_problems(data, here, wanted["path"])
@@ -110,8 +119,12 @@ def present(module: AnsibleModule, docker: Docker, found: _project.Found, rememb
     content, directory = dict(wanted["content"]), os.path.dirname(wanted["path"])
     content["versions"] = {**content.get("versions", {}), **{name: version for name, version in versions.items() if version}}
     content["volumes"] = {name: identity or known.get(name, "") for name, identity in here.items()}
-    result: dict[str, Any] = {"changed": content != remembered, "volumes": content["volumes"]}
+    content["project"] = wanted["project"]
+    # That a volume is no longer empty is what using the stack does, and no change of this run.
+    result: dict[str, Any] = {"changed": _project.made(content) != _project.made(remembered), "volumes": content["volumes"]}
     if not module.check_mode:
+        # Containers' users read below it by path.
+        os.umask(0o022)
         os.makedirs(directory, exist_ok=True)
         result["changed"] = module.set_mode_if_different(directory, "0755", result["changed"])
     if content != remembered and not module.check_mode:
@@ -163,6 +176,7 @@ def main() -> None:
     result["lost"] = _project.compare(remembered, here, wanted["project"]).lost
     if wanted["state"] == "looked":
         result["volumes"] = sorted({*found.volumes, *here})
+        result["left"] = [] if ours or foreign else sorted({*found.volumes, *found.networks})
     if foreign and ours:
         module.fail_json(msg="; ".join(_project.foreign_problems(found, wanted["project"], directory)), **result)
     if wanted["state"] == "present":

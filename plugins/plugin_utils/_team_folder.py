@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible.errors import AnsibleError
 
@@ -22,14 +22,20 @@ else:
 
 # No source wherever it lies: what version control, environments, caches and editors keep.
 NO_SOURCE = [
-    ".git", ".hg/", ".svn/", ".bzr/", ".venv/", "venv/", ".tox/", ".nox/", "node_modules/", "__pycache__/", "*.py[co]", ".*_cache/",
-    ".ipynb_checkpoints/", ".DS_Store", ".idea/", ".vscode/", "*~", "*.swp"]
-# Secrets by their names. Those whose content tells are in looks_secret.
+    ".git", ".hg/", ".svn/", ".bzr/", ".venv/", "venv/", ".tox/", ".nox/", ".direnv/", "node_modules/", "__pycache__/", "*.py[co]", ".*_cache/",
+    ".ipynb_checkpoints/", ".DS_Store", ".idea/", ".vscode/", "*~", "*.sw[a-p]", ".#*", "\\#*#"]
+# Secrets by their names, in small letters: where programs look for logins by default. Those whose content tells are in looks_secret.
 SECRETS = [
-    ".env", ".env.*", "!.env.example", ".envrc", ".secrets/", ".netrc", ".pypirc", ".pgpass", ".git-credentials", "id_rsa", "id_dsa", "id_ecdsa",
-    "id_ed25519", "*.key", "*.p12", "*.pfx", "*.jks", "*.kdbx"]
-PRIVATE = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|\"private_key\"\s*:")
-READ_FOR_KEYS = (".pem", ".json", ".crt", ".ppk")
+    ".env", ".env.*", "*.env", "!.env.example", ".envrc", ".secrets/", ".netrc", "_netrc", ".pypirc", ".pgpass", ".my.cnf", ".mylogin.cnf",
+    ".git-credentials", ".npmrc", ".aws/", ".ssh/", ".kube/", ".docker/", ".azure/", ".config/gcloud/", ".s3cfg", ".boto",
+    ".databrickscfg", ".htpasswd", ".vault_pass*", ".vault-pass*", ".terraform/", "*.tfstate", "*.tfstate.*", ".streamlit/secrets.toml",
+    "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "id_*_sk", "*.key", "*.ppk", "*.p12", "*.pfx", "*.jks", "*.kdbx"]
+# Private keys in PEM, of PuTTY and of age; and, in JSON, keys of service accounts, of applications and of their users (Google).
+PRIVATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----\r?\n|^PuTTY-User-Key-File-|^AGE-SECRET-KEY-1[0-9A-Z]{20}", re.MULTILINE)
+JSON_KEY = re.compile(rb"\"(private_key|refresh_token|client_secret)\"\s*:\s*\"[^\"]")
+# Whatever their names, files are read for keys, which are small. Code is not: it speaks of keys, and without it nothing runs.
+READ_FOR_KEYS = 65536
+CODE = (".py", ".sh", ".sql", ".md", ".rst", ".html", ".js", ".ts", ".ipynb")
 # By these a directory is an environment of Python's or Conda's, whatever its name.
 ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
 # Of a folder that an image is built from, these are read by the build itself.
@@ -65,10 +71,39 @@ def docker_lines(path: str) -> list[str]:
 
 
 def looks_secret(path: str) -> bool:
-    if not path.endswith(READ_FOR_KEYS):
+    if path.lower().endswith(CODE):
         return False
     with open(path, "rb") as handle:
-        return PRIVATE.search(handle.read()) is not None
+        content = handle.read(READ_FOR_KEYS)
+    return bool(PRIVATE.search(content) or path.lower().endswith(".json") and JSON_KEY.search(content))
+
+
+class Ignore(NamedTuple):
+    """An ignore file: what it says of a name below the folder is asked for before + name[cut:]."""
+
+    cut: int
+    before: str
+    spec: Any
+
+    def says(self, name: str) -> bool | None:
+        return self.spec.check_file(self.before + name[self.cut:]).include
+
+
+def above(top: str) -> list[Ignore]:
+    """The ignore files of the repository that a folder lies in, from its root down to the folder, whose own is not among them."""
+    ways = [top]
+    while not os.path.exists(os.path.join(ways[-1], ".git")):
+        if os.path.dirname(ways[-1]) == ways[-1]:
+            return []
+        ways.append(os.path.dirname(ways[-1]))
+    found = []
+    for where in reversed(ways[1:] if len(ways) > 1 else []):
+        lines = read_lines(os.path.join(where, ".gitignore"))
+        if where == ways[-1]:
+            lines = [*read_lines(os.path.join(where, ".git/info/exclude")), *lines]
+        found.append(Ignore(0, os.path.relpath(top, where) + "/", GitIgnoreSpec.from_lines(lines)))
+    # A folder that its repository ignores as a whole is a clone of its own, or made there: its files are meant.
+    return [] if any(file.says("") for file in found) else found
 
 
 class Walk:
@@ -83,13 +118,13 @@ class Walk:
         self.no_source = GitIgnoreSpec.from_lines(NO_SOURCE)
         self.secret = GitIgnoreSpec.from_lines(SECRETS)
         self.docker = GitIgnoreSpec.from_lines(docker_lines(os.path.join(self.top, ".dockerignore")) if build else [])
-        self.folder("", self.top, [], [self.top])
+        self.folder("", self.top, above(self.top), [self.top])
         self.found.files = dict(sorted(self.found.files.items()))
         self.found.secrets = sorted(set(self.found.secrets))
 
-    def folder(self, name: str, path: str, specs: list[tuple[str, Any]], way: list[str]) -> None:
-        """Take a directory. specs: the .gitignore files above, each with the directory it lies in; way: real paths of the directories above."""
-        specs = [*specs, (name, GitIgnoreSpec.from_lines(read_lines(os.path.join(path, ".gitignore"))))]
+    def folder(self, name: str, path: str, specs: list[Ignore], way: list[str]) -> None:
+        """Take a directory. specs: the ignore files above; way: real paths of the directories above."""
+        specs = [*specs, Ignore(len(name) + 1 if name else 0, "", GitIgnoreSpec.from_lines(read_lines(os.path.join(path, ".gitignore"))))]
         try:
             entries = sorted(os.listdir(path))
         except OSError as error:
@@ -98,7 +133,7 @@ class Walk:
         for entry in entries:
             self.entry(f"{name}/{entry}" if name else entry, os.path.join(path, entry), specs, way)
 
-    def entry(self, name: str, path: str, specs: list[tuple[str, Any]], way: list[str]) -> None:
+    def entry(self, name: str, path: str, specs: list[Ignore], way: list[str]) -> None:
         real = os.path.realpath(path)
         inside = os.path.relpath(real, self.top)
         directory = os.path.isdir(path)
@@ -129,18 +164,18 @@ class Walk:
         else:
             self.found.files[name] = path
 
-    def left_out(self, name: str, directory: bool, specs: list[tuple[str, Any]]) -> bool:
+    def left_out(self, name: str, directory: bool, specs: list[Ignore]) -> bool:
         asked = name + "/" if directory else name
         if self.no_source.match_file(asked):
             return True
-        if self.secret.match_file(asked):
+        if self.secret.match_file(asked.lower()):
             self.found.secrets.append(name)
             return True
         if self.build and name in BUILD:
             return False
-        # The nearest file that says something decides, as in git; what lies above the folder has no say.
-        for where, spec in reversed(specs):
-            said = spec.check_file(asked[len(where) + 1:] if where else asked).include
+        # The nearest file that says something decides, as in git.
+        for file in reversed(specs):
+            said = file.says(asked)
             if said is not None:
                 if said:
                     return True

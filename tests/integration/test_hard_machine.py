@@ -6,11 +6,12 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 
 import pytest
-from proxy import Proxy
+from stack_plays import free_ports
 
 pytestmark = pytest.mark.full
 
@@ -61,8 +62,15 @@ def proxy(log: pathlib.Path) -> Iterator[str]:
     """Address of an HTTP proxy on the network of the machine's containers, which writes what it is asked for to log."""
     subnet = on_machine("docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Subnet}}")
     gateway = str(ipaddress.ip_network(subnet)[1])
-    with Proxy(["--hostname", gateway, "--port", "0", "--num-workers", "1", "--log-file", str(log), "--timeout", "120"]) as server:
-        yield f"http://{gateway}:{server.flags.port}"
+    # A program of its own: in this one pytest keeps what is logged.
+    where, = free_ports(1, gateway)
+    command = [sys.executable, "-m", "proxy", "--hostname", gateway, "--port", str(where), "--num-workers", "1", "--log-file", str(log), "--timeout", "120"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        try:
+            on_machine("timeout", "60", "bash", "-c", f"until echo >/dev/tcp/{gateway}/{where}; do :; done")
+            yield f"http://{gateway}:{where}"
+        finally:
+            server.terminate()
 
 
 @pytest.fixture(scope="module")

@@ -155,6 +155,43 @@ def test_an_empty_volume_in_place_of_a_full_one_is_told(stack, image):
     assert len(found) == 1 and f"the volume {stack.project}_postgres-data held data" in found[0] and "and is empty; mount the disk" in found[0]
 
 
+@pytest.mark.parametrize("volume, file", [("postgres-data", "pgdata/global/pg_control"), ("postgres-data", "18/docker/global/pg_control"),
+                                          ("redis-data", "appendonlydir/a.aof")])
+def test_a_disk_that_did_not_mount_is_told_wherever_the_data_lies_on_it(stack, image, volume, file):
+    ours(stack, image, "up", "--no-start")
+    before = record(stack)
+    where = pathlib.Path(docker("volume", "inspect", "--format", "{{.Mountpoint}}", f"{stack.project}_{volume}"))
+    (where / file).parent.mkdir(parents=True)
+    (where / file).write_bytes(struct.pack("=Q", 17))
+    # Use of the stack fills a volume: no change of a run, but for the cluster that PostgreSQL made.
+    assert record(stack)["changed"] == (volume == "postgres-data") and state(stack)["volumes"] != before["volumes"]
+    shutil.rmtree(where / file.partition("/")[0])
+    found = look(stack)["problems"]
+    assert len(found) == 1 and f"the volume {stack.project}_{volume} held data" in found[0] and "and is empty; mount the disk" in found[0]
+
+
+def test_another_name_for_the_project_does_not_hide_its_data(stack, image):
+    ours(stack, image, "up", "--no-start")
+    record(stack)
+    former = stack.project
+    for known in (state(stack), {key: value for key, value in state(stack).items() if key != "project"}):
+        (stack.path / "opt/state.json").write_text(json.dumps(known))
+        stack.project = former + "x"
+        told = f"{stack.path}/opt/state.json is of the project {former}, and mlops_project is {former}x"
+        assert len(look(stack)["problems"]) == 1 and look(stack)["problems"][0].startswith(told)
+        assert told in record(stack)["msg"]
+        stack.project = former
+        assert look(stack)["problems"] == []
+
+
+def test_data_is_not_called_deleted_where_nobody_knows_whose_it_is(stack, image):
+    path = ours(stack, image, "up", "--no-start")
+    docker("rm", f"{stack.project}-postgres-airflow-1")
+    shutil.rmtree(path)
+    status, said = stack.play("down.yml", "--limit", "one", "-e", "delete_data=true")
+    assert status != 0 and f"{stack.project}_postgres-data" in said and "docker volume rm" in said, said
+
+
 def test_a_volume_that_was_brought_back_by_hand_is_there(stack, image):
     ours(stack, image, "up", "--no-start")
     record(stack)
@@ -213,7 +250,7 @@ def test_what_a_project_left_without_containers_and_names_that_are_taken(stack, 
     found = look(stack, bridge="lo")["problems"]
     assert len(found) == 3, found
     assert f"volumes or networks of a Compose project {stack.project} are on this host ({stack.project}_data, {stack.project}_default)" in found[0]
-    assert found[1].startswith("a network interface lo is on this host that this stack did not make")
+    assert found[1].startswith("a network interface lo is on this host, which no network of its Engine has")
     assert f"{stack.path}/opt/compose.yaml was not written by this stack" in found[2]
     docker("network", "create", stack.project)
     assert look(stack)["problems"][1].startswith(f"a network {stack.project} is on this host that this stack did not make")

@@ -49,6 +49,31 @@ def test_secrets_stay_on_the_controller_and_are_told(tmp_path):
                                    "sub/.env.production"])
 
 
+def test_secrets_of_other_names_stay_too(tmp_path):
+    put(tmp_path, "prod.env", ".ENV", ".aws/credentials", ".kube/config", ".my.cnf", "terraform.tfstate", ".vault_pass.txt", "Server.KEY", "id_ecdsa_sk")
+    put(tmp_path, "deploy_key", "server.txt", text="Bag Attributes\n" + PRIVATE)
+    put(tmp_path, "pgp.asc", text="-----BEGIN PGP PRIVATE KEY BLOCK-----\nx\n")
+    put(tmp_path, "putty", text="PuTTY-User-Key-File-3: ssh-ed25519\n")
+    put(tmp_path, "user.json", text='{"client_id": "a", "refresh_token": "b"}')
+    put(tmp_path, "schema.json", text='{"properties": {"refresh_token": {"type": "string"}}}')
+    found = team_folder(str(tmp_path))
+    assert list(found.files) == ["schema.json"] and found.problems == []
+    assert len(found.secrets) == 14
+
+
+def test_the_repository_around_a_folder_says_what_git_ignores_in_it(tmp_path):
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    put(tmp_path, ".gitignore", text="teams/one/dags/local_settings.py\n*.token\n/a.py\n")
+    put(tmp_path, "teams/.gitignore", text="one/dags/notes\n!kept.token\n/cloned/\n")
+    dags = tmp_path / "teams/one/dags"
+    put(dags, "a.py", "local_settings.py", "gh.token", "kept.token", "notes", "sub/x.token")
+    listed = subprocess.run(["git", "-C", dags, "ls-files", "--others", "--exclude-standard", "-z"], check=True, capture_output=True, text=True).stdout
+    assert names(dags) == sorted(listed.strip("\0").split("\0")) == ["a.py", "kept.token"]
+    # A clone that the repository around it ignores is meant as it is.
+    put(tmp_path / "teams/cloned", "b.token", "b.py")
+    assert names(tmp_path / "teams/cloned") == ["b.py", "b.token"]
+
+
 def test_gitignore_files_mean_what_they_mean_to_git(tmp_path):
     put(tmp_path, ".gitignore", text="*.log\n/build/\nlocal_*\n!local_kept.py\ndeep/**/tmp\n# note\n\\#odd\n")
     put(tmp_path, "sub/.gitignore", text="!wanted.log\n/only_here\n")
