@@ -23,15 +23,13 @@ def from_dotenv(text):
 def to_dotenv(variables):
     """Text of an environment file for Compose's env_file: sorted lines, each value in quotes so that none is expanded.
 
-    Raises on a name that no shell takes and on a line break.
+    Raises on a name that no shell takes.
     """
     lines = []
     for name, value in sorted(variables.items()):
         value = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
         if not NAME.match(name):
             raise AnsibleFilterError("environment variable %r: a name is letters, digits and _, and does not start with a digit" % name)
-        if "\n" in value:
-            raise AnsibleFilterError("environment variable %s: its value has a line break, which an environment file cannot hold" % name)
         lines.append("%s=%s\n" % (name, _quoted(value)))
     return "".join(lines)
 
@@ -43,9 +41,10 @@ def environment_files(given: dict[str, dict[str, Any]], own: dict[str, dict[str,
 
 def _quoted(value):
     """A value as Compose reads it back. In single quotes \\' is a quote and every other backslash itself, so that one cannot stand
-    before a quote there; in double quotes \\ takes the meaning of \\, " and $. python-dotenv differs in one case: it keeps \\$."""
-    if re.search(r"\\(?=[\\']|\Z)", value):
-        return '"%s"' % re.sub(r'([\\"$])', r"\\\1", value)
+    before a quote there; in double quotes \\ takes the meaning of \\, " and $, and \\n is a line break. python-dotenv differs in one case: it
+    keeps \\$."""
+    if re.search(r"\\(?=[\\']|\Z)|[\r\n]", value):
+        return '"%s"' % re.sub(r'([\\"$])', r"\\\1", value).replace("\n", "\\n").replace("\r", "\\r")
     return "'%s'" % value.replace("'", "\\'")
 
 

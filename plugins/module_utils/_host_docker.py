@@ -51,3 +51,22 @@ def proxies(config: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(found, dict):
         return {"given": False, "no_proxy": ""}
     return {"given": any(found.get(name) for name in PROXIES), "no_proxy": str(found.get("noProxy") or "")}
+
+
+def mapped_problem(options: str) -> str | None:
+    """Why an Engine whose containers have other users than the host cannot run the stack, or None. options: `docker info`'s security options."""
+    found = next((name for name in ("userns", "rootless") if f"name={name}" in options), None)
+    if not found:
+        return None
+    fix = ("take userns-remap out of /etc/docker/daemon.json and restart the Engine" if found == "userns" else
+           "run the Engine as root (apt-get install docker.io; systemctl --user disable --now docker)")
+    how = "userns-remap" if found == "userns" else "a user of its own (rootless)"
+    return (f"Docker Engine runs with {how}, so containers are refused the host's network and cannot read secrets that belong to their users; {fix}, "
+            "or use another host")
+
+
+def has_login(config: Mapping[str, Any], image: str) -> bool:
+    """Whether the client has, or may have in a helper, a login at the registry of an image (github.com/distribution/reference)."""
+    first, slash, _rest = image.partition("/")
+    registry = first if slash and (first == "localhost" or set(first) & set(".:")) else "https://index.docker.io/v1/"
+    return bool(config.get("credsStore")) or any(registry in (config.get(key) or {}) for key in ("auths", "credHelpers"))

@@ -247,7 +247,8 @@ def look(docker: Docker, wanted: Mapping[str, Any], remembered: dict[str, Any]) 
 
 def bridges(docker: Docker, project: str) -> list[str]:
     """Bridges of the project's default network: that which it was given, or what Docker calls one."""
-    networks = (docker("network", "ls", "--quiet", "--filter", f"label={LABEL}={project}", "--filter", "label=com.docker.compose.network=default") or "").split()
+    default = ("--filter", f"label={LABEL}={project}", "--filter", "label=com.docker.compose.network=default")
+    networks = (docker("network", "ls", "--quiet", *default) or "").split()
     rows = (docker("network", "inspect", "--format", BRIDGE, *networks) or "") if networks else ""
     return sorted({given or "br-" + number[:12] for number, _space, given in (row.partition(" ") for row in rows.splitlines())})
 

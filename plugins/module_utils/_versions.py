@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.mlops.stack.plugins.module_utils._docker_api import DockerApi
 from ansible_collections.mlops.stack.plugins.module_utils._docker_cli import Docker
-from ansible_collections.mlops.stack.plugins.module_utils._host_docker import SOCKET
+from ansible_collections.mlops.stack.plugins.module_utils._host_docker import SOCKET, has_login
 from ansible_collections.mlops.stack.plugins.module_utils._wait_net import Net
 from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import NotReady
 
@@ -47,12 +47,15 @@ def offered(docker: Docker, image: str) -> bool:
     return there or docker("manifest", "inspect", image) is not None
 
 
-def given_problems(docker: Docker, images: Mapping[str, str]) -> Iterator[str]:
-    """Given images that are neither on the host nor to be had, as far as an Engine can say."""
+def given_problems(docker: Docker, images: Mapping[str, str], config: Mapping[str, Any]) -> Iterator[str]:
+    """Given images that are neither on the host nor to be had, as far as an Engine can say. config: of Docker's client.
+
+    Where the client has a login at the registry, the pull will say: the Engine, which knows the way there, asks without it.
+    """
     if not images or docker("version") is None:
         return
     for name, image in sorted(images.items()):
-        if docker("image", "inspect", image) is None and not offered(docker, image):
+        if docker("image", "inspect", image) is None and not has_login(config, image) and not offered(docker, image):
             yield (f"the image {image}, given for {name}, is not on this host and no registry gives it; correct its name, log in to its registry "
                    "(docker login), or load it on this host (docker load)")
 

@@ -326,11 +326,12 @@ def main():
         kept = host.keeps_artifacts(os.path.dirname(wanted["state_path"]))
     config = _host_docker.client_config(_host_docker.config_path(os.environ))
     problems.append(_host_docker.other_engine_problem(os.environ, config, _host_docker.config_path(os.environ)))
+    problems.append(_host_docker.mapped_problem(host.docker("info", "--format", "{{.SecurityOptions}}") or ""))
     problems.append(bind_problem(wanted["bind"]))
     taken, mended = port_problems(wanted["ports"], host.docker, host.filter)
     problems += taken
     problems += host.machine_problems(about["data"])
-    problems += given_problems(host.docker, wanted["given_images"])
+    problems += given_problems(host.docker, wanted["given_images"], config)
     warning = address_warning(wanted["address"], wanted["bind"])
     module.exit_json(
         changed=False, now=time.time(), kept=kept, given_versions=image_versions(host.docker, wanted["given_images"]),
@@ -338,7 +339,8 @@ def main():
         restart_engine=bool(mended), lacking=host.lacking(),
         problems=[problem for problem in problems if problem], unreached=_reach.unreached(wanted["reach"]),
         proxies=_host_docker.proxies(config),
-        bridges=_project.bridges(host.docker, wanted["project"]) if wanted["project"] else [], served_by=_project.served_by(host.docker, wanted["project"]) if wanted["project"] else {},
+        bridges=_project.bridges(host.docker, wanted["project"]) if wanted["project"] else [],
+        served_by=_project.served_by(host.docker, wanted["project"]) if wanted["project"] else {},
         known={"names": _host_network.names(), "addresses": _host_network.addresses(), "address": own_address()},
         images=(host.docker("image", "ls", "--filter", "reference=mlops/*", "--format", "{{.Repository}}:{{.Tag}}") or "").split())
 

@@ -185,8 +185,12 @@ def shortened(word: str, whole: str) -> bool:
 
 
 def other_words(name: str, other: str) -> bool:
-    """Whether two alike names differ in a whole word, as AIRFLOW_DB_USER and MLFLOW_DB_USER do, so that none is the other misspelt."""
+    """Whether a name differs from one that is alike in a whole word, as AIRFLOW_DB_USER from MLFLOW_DB_USER, or has a word more, as
+    MLFLOW_DB_USER_RO, so that it is not the other misspelt."""
     one, two = (re.findall(r"[A-Z0-9]+", each.upper()) for each in (name, other))
+    if len(one) > len(two):
+        left = iter(one)
+        return all(word in left for word in two)
     return len(one) == len(two) and not all(shortened(*sorted((first, second), key=len)) or alike(first, second, SAME_WORD)
                                             for first, second in zip(one, two, strict=True))
 
@@ -200,7 +204,8 @@ def name_problems(path: str, found: list[Entry], names: Mapping[str, Any], unuse
         if entry.name is None or not NAME.match(entry.name) or entry.name in names:
             continue
         where = "%s, line %d: %s" % (path, entry.line, entry.name)
-        near = None if entry.name in unused else nearest(entry.name, names)
+        near = None if entry.name in unused else nearest(entry.name, [*names, *unused])
+        near = None if near in unused else near
         if near and near not in there and not other_words(entry.name, near):
             problems.append("%s is not a known name; did you mean %s?" % (where, near))
         else:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ansible_collections.mlops.stack.plugins.module_utils._host_checks import is_address
+from ansible_collections.mlops.stack.plugins.plugin_utils._dotenv import NAME
 
 # The Engine's least (docs.docker.com, "Resource constraints": 6m).
 LEAST_MEMORY = 6 * 2**20
@@ -79,7 +80,12 @@ class Shape(NamedTuple):
     each: bool = False
 
 
-is_image = matches(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:\w[\w.-]{0,127})?(@sha256:[0-9a-f]{64})?")
+# distribution/reference: a registry, if any, then the parts of a path, a tag and a digest.
+is_image = matches(r"(([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+                   r"(:\w[\w.-]{0,127})?(@sha256:[0-9a-f]{64})?")
+# What nftables' language has words for, or hosts have tables for already: the firewall's table is called as the project.
+TABLES = ("filter|nat|mangle|raw|security|firewalld|inet|ip|ip6|arp|bridge|netdev|log|monitor|table|chain|rule|set|map|element|"
+          "add|delete|list|flush|define|include|type|hook|policy|accept|drop|reject|meta|ct|fib")
 HOST = "a name or an address alone, without scheme, port or path"
 # The first whose names match counts. A dictionary's values have the shape each.
 SHAPES = [
@@ -109,13 +115,28 @@ SHAPES = [
     Shape(r"monitoring_(.*_interval|group_wait|retention_time|alert_for)", matches(DURATION), "a time as Prometheus writes it, such as 30s or 5m"),
     Shape(r"monitoring_retention_size", matches("0|[0-9]+[KMGTPE]?B"), "a size as Prometheus writes it, such as 8GB"),
     Shape(r"mlops_dir", matches(r"/[^\s:]*[^\s:/]/?"), "an absolute path without spaces, below /"),
-    Shape(r"mlops_project", matches("[a-z0-9][a-z0-9_-]*"), "lower-case letters, digits, - and _, as Compose names a project"),
+    Shape(r"mlops_project", matches(rf"(?!({TABLES})\Z)[a-z][a-z0-9_-]*"),
+          "lower-case letters, digits, - and _, as Compose names a project, a letter first, and no word of nftables such as filter, which names its table too"),
     Shape(r"monitoring_email_.*", matches(r"[^@\n]+@[^@\s]+"), "an e-mail address"),
 ]
 
 
+def environment_problems(name: str, given: Mapping[Any, Any]) -> Iterator[tuple[str, Any, str]]:
+    """The same of an environment, or of one for each of several services."""
+    for key, value in given.items():
+        if isinstance(value, Mapping):
+            yield from environment_problems(f"{name}.{key}", value)
+        elif isinstance(value, (list, tuple)):
+            yield f"{name}.{key}", value, "text, a number, or true or false"
+        elif not NAME.match(str(key)):
+            yield name, key, "names of letters, digits and _ that do not start with a digit"
+
+
 def shape_problems(name: str, value: Any) -> Iterator[tuple[str, Any, str]]:
     """(where, found, wanted) for each value that has not the shape which its variable's name tells. An empty text is not given."""
+    if re.fullmatch(r"\w+_environment", name) and isinstance(value, Mapping):
+        yield from environment_problems(name, value)
+        return
     shape = next((shape for shape in SHAPES if re.fullmatch(shape.names, name)), None)
     if shape is None:
         return

@@ -107,7 +107,8 @@ def test_public_urls_are_what_the_table_of_services_shows(exposed):
 def test_environment_and_volumes_of_the_team_reach_their_services(exposed):
     infra = compose(exposed, "db", "infra")
     assert infra["services"]["postgres-airflow"]["env_file"] == ["postgres-airflow.env"]
-    assert env(exposed, "db/infra/postgres-airflow.env") == {"POSTGRES_PASSWORD_FILE": "/run/secrets/postgres_password", "TZ": "a$b"}
+    assert env(exposed, "db/infra/postgres-airflow.env") == {
+        "PGDATA": "/var/lib/postgresql/data", "POSTGRES_PASSWORD_FILE": "/run/secrets/postgres_password", "TZ": "a$b"}
     assert infra["services"]["postgres-airflow"]["volumes"][-1] == "spare:/spare"
     assert infra["services"]["redis-airflow"]["volumes"][-1] == "/srv/redis:/srv:ro"
     assert list(infra["volumes"]) == ["postgres-data", "redis-data", "spare"]

@@ -27,7 +27,7 @@ def test_values_that_are_no_text():
     assert to_dotenv({"B": True, "A": 1, "C": None}) == "A='1'\nB='true'\nC=''\n"
 
 
-@pytest.mark.parametrize("variables, message", [({"1A": "x"}, "1A"), ({"A B": "x"}, "A B"), ({"A": "x\ny"}, "line break")])
+@pytest.mark.parametrize("variables, message", [({"1A": "x"}, "1A"), ({"A B": "x"}, "A B")])
 def test_what_a_file_cannot_hold_is_refused_by_name(variables, message):
     with pytest.raises(AnsibleFilterError, match=message):
         to_dotenv(variables)

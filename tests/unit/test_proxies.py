@@ -78,6 +78,23 @@ def test_another_engine_is_refused(environ, config, told):
     assert problem is None if told is None else told in problem and "unix:///var/run/docker.sock" in problem
 
 
+@pytest.mark.parametrize("config, image, there", [
+    ({}, "registry.example.org/mlflow:3", False), ({"auths": {"registry.example.org": {}}}, "registry.example.org/mlflow:3", True),
+    ({"credHelpers": {"registry.example.org:5000": "pass"}}, "registry.example.org:5000/team/mlflow@sha256:0", True),
+    ({"auths": {"registry.example.org": {}}}, "team/mlflow:3", False), ({"auths": {"https://index.docker.io/v1/": {}}}, "team/mlflow:3", True),
+    ({"credsStore": "desktop"}, "mlflow:3", True)])
+def test_where_the_client_has_a_login(config, image, there):
+    assert _host_docker.has_login(config, image) is there
+
+
+@pytest.mark.parametrize("options, told", [
+    ("[name=seccomp,profile=builtin name=cgroupns]", ""), ("[name=userns name=seccomp]", "take userns-remap out of /etc/docker/daemon.json"),
+    ("[name=rootless]", "run the Engine as root"), ("", "")])
+def test_an_engine_that_maps_users_is_refused(options, told):
+    problem = _host_docker.mapped_problem(options)
+    assert told in problem if told else problem is None
+
+
 @pytest.mark.parametrize("environ, config, engine, expected", [
     ({}, {}, {}, {}),
     ({"HTTP_PROXY": PROXY, "no_proxy": "corp"}, {"httpProxy": "http://not:1"}, {"HttpProxy": "http://not:2"}, {"HTTP_PROXY": PROXY, "no_proxy": "corp"}),

@@ -55,6 +55,10 @@ def look(variables, removed=()):
     ("mlops_dir", "opt/mlops", "wanted is an absolute path"),
     ("mlops_dir", "/", "wanted is an absolute path"),
     ("mlops_project", "My Stack", "as Compose names a project"),
+    ("airflow_environment", {"my-key": 1}, "wanted is names of letters, digits and _"),
+    ("airflow_environment", {"KEY": ["a"]}, "wanted is text, a number, or true or false"),
+    ("monitoring_environment", {"grafana": {"1A": "b"}}, "wanted is names of letters, digits and _"),
+    ("mlops_project", "filter", "no word of nftables such as filter"),
     ("images_registry_prefix", "https://registry.example.org/mlops", "without a scheme"),
     ("mlflow_workers", 0, "wanted is a whole number of 1 or more"),
 ])
@@ -66,7 +70,8 @@ def test_a_value_that_will_not_do(name, value, told):
 
 @pytest.mark.parametrize("name, value", [
     ("mlflow_port", "5001"), ("mlops_allow_migration", "true"), ("mlops_timeout", "900"), ("mlflow_memory", "1.5GiB"), ("mlflow_db_password", 123456),
-    ("mlflow_db_host", "fd00::1"), ("mlflow_db_host", "db.internal"), ("mlflow_image", "registry.example.org:5000/team/mlflow:3@sha256:" + "a" * 64),
+    ("mlflow_db_host", "fd00::1"), ("mlflow_db_host", "db.internal"), ("mlflow_image", "my_mlflow:3"), ("mlflow_image", "[fd00::1]:5000/x:1"),
+    ("mlflow_image", "registry.example.org:5000/team/mlflow:3@sha256:" + "a" * 64),
     ("monitoring_webhook_url", ""), ("monitoring_evaluation_interval", "1m30s"), ("mlops_min_memory_mib", {}), ("mlops_bind", "0.0.0.0"),
     ("images_registry_mirror", "127.0.0.1:5000"), ("airflow_dags_dir", ""), ("airflow_worker_queues", [])])
 def test_a_value_that_will_do(name, value):

@@ -145,3 +145,7 @@ def test_a_changed_password_holds_after_the_next_run(on_host, tmp_path):
     assert (search(old), search(("admin", "chang%ed: \u00e9 \"pass\" word".encode()))) == (401, 200)
     # Nothing else of the logins changed.
     assert (search(login("trainer")), secret("mlflow_secret_key")) == (200, key)
+    # Nor does an administrator of another name leave the former one in.
+    new = "chang%ed: \u00e9 \"pass\" word".encode()
+    play("converge.yml", "-e", f"@{given}", "-e", "mlflow_admin_username=boss")
+    assert (search(("admin", new)), search(("boss", new)), search(login("trainer"))) == (401, 200, 200)

@@ -70,6 +70,8 @@ def close(connection: Any, admin: str) -> None:
     former = "SELECT username FROM ab_user u JOIN mlops_accounts a ON a.name = u.username WHERE made AND active AND username <> %s ORDER BY 1"
     for (name,) in _run(connection, former, admin):
         _deactivate(connection, name, f"the stack made it, and its administrator is {admin} now")
+        # Once: whoever activates it again means it.
+        _run(connection, "UPDATE mlops_accounts SET made = false WHERE name = %s", name)
     if os.environ.get(EXPOSED) == "true":
         _close_known(connection)
 

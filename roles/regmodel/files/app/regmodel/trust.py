@@ -47,7 +47,7 @@ TRUSTED_TYPES = frozenset(
 _PREDICT = ("predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba", "score")
 
 # To these the client sends no password. To an HTTP server that a version's source names, it would send MLflow's.
-_STORES = ("abfss", "gs", "s3", "wasbs")
+_STORES = ("gs", "s3")
 
 # MLflow writes a few kilobytes; a column of a signature takes about 60 bytes.
 _MLMODEL_BYTES = 1024 * 1024
