@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 
-# Read when mlflow is imported.
-os.environ.update(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false", MLFLOW_DISABLE_TELEMETRY="true")
+# Read when mlflow is imported. A client writes artifacts of this size to the store itself where the server offers that.
+os.environ.update(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false", MLFLOW_DISABLE_TELEMETRY="true",
+                  MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE="1")
 
 import mlflow
 import pytest
