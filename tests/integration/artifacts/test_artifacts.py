@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 
-# Read when mlflow is imported.
-os.environ.update(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false", MLFLOW_DISABLE_TELEMETRY="true")
+# Read when mlflow is imported. A client writes artifacts of this size to the store itself where the server offers that.
+os.environ.update(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false", MLFLOW_DISABLE_TELEMETRY="true",
+                  MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE="1")
 
 import mlflow
 import pytest
-from artifacts_stack import ENDPOINT, KEY, PROJECT, SECRET
+from artifacts_stack import ENDPOINT, KEY, PROJECT, SECRET, certificate
 
 pytestmark = pytest.mark.full
 GS = {"mlflow_artifacts_destination": "gs://artifacts/ml",
@@ -65,19 +66,23 @@ def test_what_is_proven_starts_without_the_store(stack, tmp_path):
 @pytest.fixture(scope="module")
 def gates(stack):
     """What the server's gate says, by case, of places where nothing can be kept; all at the same time."""
+    # The server's user reads it, whose way does not lead through the directory above.
+    directory = stack.directory / "given"
+    directory.mkdir(mode=0o755)
     for name, text in {"unknown": f"[default]\naws_access_key_id = nobody\naws_secret_access_key = {SECRET}\n",
                        "wrong": f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = hush-0453\n",
-                       "reader": "[default]\naws_access_key_id = reader\naws_secret_access_key = hush-0452\n"}.items():
-        (stack.directory / name).write_text(text)
-    given = {name: {"AWS_SHARED_CREDENTIALS_FILE": f"/given/{name}"} for name in ("unknown", "wrong", "reader")}
+                       "reader": "[default]\naws_access_key_id = reader\naws_secret_access_key = hush-0452\n",
+                       "another.crt": certificate("store")[1]}.items():
+        (directory / name).write_text(text)
+    given = {name: {"AWS_SHARED_CREDENTIALS_FILE": f"/given/{name}"} for name in ("unknown", "wrong", "reader", "no file")}
     cases = {
         **given, "no bucket": {"MLFLOW_ARTIFACTS_DESTINATION": "s3://nowhere/ml"}, "unreachable": {"MLFLOW_S3_ENDPOINT_URL": "https://store:1"},
-        "no name": {"MLFLOW_S3_ENDPOINT_URL": "https://nowhere.invalid"}, "untrusted": {"AWS_CA_BUNDLE": ""},
+        "no name": {"MLFLOW_S3_ENDPOINT_URL": "https://nowhere.invalid"}, "untrusted": {"AWS_CA_BUNDLE": "/given/another.crt"},
         "no key": {"AWS_SHARED_CREDENTIALS_FILE": ""}, "no store": {"MLFLOW_S3_ENDPOINT_URL": "http://gcs:4443"},
         "gs no bucket": {"MLFLOW_ARTIFACTS_DESTINATION": "gs://nowhere/ml", "STORAGE_EMULATOR_HOST": "http://gcs:4443"},
         "gs unreachable": {"MLFLOW_ARTIFACTS_DESTINATION": "gs://artifacts/ml", "STORAGE_EMULATOR_HOST": "http://gcs:1"}}
     running = {
-        case: stack.start("run", "--rm", "--no-deps", "-T", "--volume", f"{stack.directory}:/given:ro",
+        case: stack.start("run", "--rm", "--no-deps", "-T", "--volume", f"{directory}:/given:ro",
                           *[f"--env={name}={value}" for name, value in environment.items()], "mlflow")
         for case, environment in cases.items()}
     ended = {case: process.communicate(timeout=300)[0] for case, process in running.items()}
@@ -88,8 +93,9 @@ def gates(stack):
 @pytest.mark.parametrize("case, sentence", [
     ("unknown", f"{ENDPOINT} does not know the access key; correct AWS_ACCESS_KEY_ID"),
     ("wrong", f"{ENDPOINT} refuses the secret key; correct AWS_SECRET_ACCESS_KEY"),
-    ("reader", "the key may not call PutObject in the bucket artifacts of https://store:8333; allow s3:ListBucket on it"),
-    ("no bucket", f"{ENDPOINT} has no bucket nowhere; create it, or correct MLFLOW_ARTIFACTS_DESTINATION"),
+    ("reader", f"the key may not call PutObject in the bucket artifacts of {ENDPOINT}, or there is no such bucket; create it, or allow s3:"),
+    ("no bucket", f"the key may not call PutObject in the bucket nowhere of {ENDPOINT}, or there is no such bucket; create it, or allow s3:"),
+    ("no file", f"{ENDPOINT} asks for a key, and /given/no file cannot be read or holds no whole key; give AWS_ACCESS_KEY_ID"),
     ("unreachable", "https://store:1 cannot be reached ("),
     ("no name", "https://nowhere.invalid cannot be reached ("),
     ("untrusted", f"the certificate of {ENDPOINT} is not trusted ("),

@@ -105,11 +105,14 @@ def cause_of(said: list[Said], environment: Mapping[str, str]) -> Cause:
             return Cause(f"the bucket {bucket} is in another region than {environment.get('AWS_DEFAULT_REGION') or 'the default'} ({last.text}); "
                          "correct AWS_DEFAULT_REGION (mlflow_s3_region)")
         if codes & DENIED:
-            return Cause(f"{who} may not call {called or 'what is needed'} in the bucket {bucket} of {where}; allow s3:ListBucket on it, and "
-                         "s3:GetObject, s3:PutObject and s3:DeleteObject on what is in it")
+            # A store need not tell whoever may do nothing there that a bucket is missing.
+            return Cause(f"{who} may not call {called or 'what is needed'} in the bucket {bucket} of {where}, or there is no such bucket; "
+                         "create it, or allow s3:ListBucket on it, and s3:GetObject, s3:PutObject and s3:DeleteObject on what is in it")
         if kinds & NO_KEY:
-            return Cause(f"{where} asks for a key, and there is none and no identity of this machine; give AWS_ACCESS_KEY_ID and "
-                         "AWS_SECRET_ACCESS_KEY (mlflow_s3_access_key_id, mlflow_s3_secret_access_key)")
+            none = (f"{environment['AWS_SHARED_CREDENTIALS_FILE']} cannot be read or holds no whole key" if has_key
+                    else "there is none and no identity of this machine")
+            return Cause(f"{where} asks for a key, and {none}; give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (mlflow_s3_access_key_id, "
+                         "mlflow_s3_secret_access_key)")
     if kinds & NO_WAY:
         way = fix if google or where == "AWS" else "correct MLFLOW_S3_ENDPOINT_URL (mlflow_s3_endpoint_url)"
         return Cause(f"{where} cannot be reached ({last.text}); start it, open the way to it, or {way}", may_pass=True)
