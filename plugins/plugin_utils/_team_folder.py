@@ -97,7 +97,7 @@ def above(top: str) -> list[Ignore]:
             return []
         ways.append(os.path.dirname(ways[-1]))
     found = []
-    for where in reversed(ways[1:] if len(ways) > 1 else []):
+    for where in reversed(ways[1:]):
         lines = read_lines(os.path.join(where, ".gitignore"))
         if where == ways[-1]:
             lines = [*read_lines(os.path.join(where, ".git/info/exclude")), *lines]
