@@ -174,7 +174,7 @@ class Delivery:
         for name in first:
             self.drop(os.path.join(dest, name), unseen(name, delivered[name]))
         for name, entry in sorted(wanted.items()):
-            self.put(os.path.join(dest, name), contents[name], entry["mode"], entry["uid"], entry["gid"], entry["secret"] or entry.get("hidden", False))
+            self.put(os.path.join(dest, name), contents[name], entry["mode"], entry["uid"], entry["gid"], unseen(name, entry))
         for name in gone:
             if name not in first:
                 self.drop(os.path.join(dest, name), unseen(name, delivered[name]))
