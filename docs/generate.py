@@ -32,7 +32,7 @@ def table(role: pathlib.Path) -> str:
     """The role's public variables as a Markdown table."""
     specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]
     lines = ["| variable | type | default | meaning |", "| --- | --- | --- | --- |"]
-    for name, option in specs["main"]["options"].items():
+    for name, option in next(iter(specs.values()))["options"].items():
         default = f"`{json.dumps(option['default'])}`" if "default" in option else ("wanted" if option.get("required") else "see `defaults/`")
         lines.append(f"| `{name}` | {option['type']} | {default} | {plain(option['description'])} |")
     return "\n".join(lines)

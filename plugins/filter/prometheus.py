@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 from difflib import get_close_matches
@@ -83,10 +84,16 @@ def bcrypt_hash(password, salt):
     """bcrypt hash of a password; the same for the same password and salt (any text), so that a second run changes nothing."""
     if bcrypt is None:
         raise AnsibleFilterError("the controller's Python has no module bcrypt, which passwords of Prometheus need: pip install bcrypt")
+    return _bcrypt_hash(str(password), str(salt))
+
+
+@functools.cache
+def _bcrypt_hash(password, salt):
+    """Computed once in a process: it takes longer than the rest of a file."""
     digest = hashlib.sha256(("%s\0%s" % (salt, password)).encode()).digest()[:16]
     encoded = base64.b64encode(digest).decode().rstrip("=").translate(TO_BCRYPT)
     # More than 72 bytes bcrypt never takes into account; this library refuses them, where others leave them out.
-    return bcrypt.hashpw(str(password).encode()[:72], b"$2b$10$" + encoded.encode()).decode()
+    return bcrypt.hashpw(password.encode()[:72], b"$2b$10$" + encoded.encode()).decode()
 
 
 def _requests(integration, metrics, failed=""):
