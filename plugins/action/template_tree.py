@@ -1,7 +1,7 @@
 # Copyright (c) mlops.stack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's half of template_tree: render, complete the services, pack, hand over in one module call."""
+"""The controller's half of template_tree: render the files of all roles, complete the services, pack, hand over in one module call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import yaml
@@ -24,6 +24,7 @@ from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv
 from ansible_collections.mlops.stack.plugins.module_utils._delivery import ALONE, MANIFEST, SERVICES
 from ansible_collections.mlops.stack.plugins.plugin_utils._controller import require_ansible
 from ansible_collections.mlops.stack.plugins.plugin_utils._proxies import without_proxy
+from ansible_collections.mlops.stack.plugins.plugin_utils._role_variables import variables_of
 from ansible_collections.mlops.stack.plugins.plugin_utils._team_folder import team_folder
 
 try:
@@ -158,13 +159,18 @@ def complete_services(text, files, defaults, salt, role, proxies=None):
     return HEADER.format(role=role) + body
 
 
-def without_others(text: str) -> str:
-    """services.yaml without what its services depend on that is none of them: the services of another role, which may not be there."""
+def service_names(text: bytes) -> list[str]:
+    """The services of a services.yaml."""
+    return list((yaml.safe_load(text) or {}).get("services") or {})
+
+
+def without_others(text: str, present: Collection[str]) -> str:
+    """services.yaml without what its services depend on that is none of those present: services of another role, which may not be there."""
     document = yaml.safe_load(text)
     services = document.get("services") or {}
     for service in services.values():
         wanted = service.get("depends_on") or []
-        kept = [name for name in wanted if name in services]
+        kept = [name for name in wanted if name in present]
         service["depends_on"] = {name: wanted[name] for name in kept} if isinstance(wanted, dict) else kept
     return yaml.dump(document, Dumper=PlainDumper, sort_keys=False)
 
@@ -187,74 +193,87 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         args = dict(self._task.args)
         if args.get("state", "present") == "present":
-            missing = [name for name in ("src", "dest") if not args.get(name)]
-            if missing:
-                raise AnsibleActionFail("template_tree: %s is missing; state=present needs src and dest" % " and ".join(missing))
-            files = self._collect(args, task_vars)
-            for name in ("secrets", "salt", "service_defaults", "proxies", "trees", "src", "exclude", "files", "live", "readers"):
-                args.pop(name, None)
-            args["archive"] = self._hand_over(files)
+            args = self._prepared(args, task_vars or {})
         result.update(self._execute_module(module_args=args, task_vars=task_vars))
         self._remove_tmp_path(self._connection._shell.tmpdir)
         return result
 
-    def _collect(self, args, task_vars):
-        """All files by their path relative to dest."""
+    def _prepared(self, args: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """What the module takes: an archive of the files of all roles in place of what they are made from."""
+        roles = [(role, variables) for role in args.get("roles") or []] + [self._described(path, variables) for path in args.get("from_roles") or []]
+        if not roles:
+            raise AnsibleActionFail("template_tree: neither roles nor from_roles names a role; state=present needs one")
+        files = {role["name"]: self._collect(role, args, theirs) for role, theirs in roles}
+        checks = [{"name": role["name"], "validate": role.get("validate") or []} for role, _theirs in roles]
+        return {"project": args.get("project"), "header": args.get("header"), "roles": checks, "archive": self._hand_over(files)}
+
+    def _described(self, path: str, variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a role delivers, as its own variable says it, and the variables that it is evaluated with: never those of another role."""
+        name = os.path.basename(path)
+        variables = {**variables_of(path, self._loader), **variables}
+        variable = "__%s_delivery" % name
+        if variable not in variables:
+            raise AnsibleActionFail("template_tree: %s has no variable %s; a role that is delivered has one in its vars" % (path, variable))
+        described = self._templar.copy_with_new_env(available_variables=variables).template(variables[variable])
+        return {"src": os.path.join(path, "templates"), **described, "name": name}, variables
+
+    def _collect(self, role: dict[str, Any], args: dict[str, Any], variables: dict[str, Any]) -> dict[str, File]:
+        """All files of a role by their path relative to its directory."""
         files = {}
-        for name, secret in (args.get("secrets") or {}).items():
+        for name, secret in (role.get("secrets") or {}).items():
             files["secrets/" + name] = File(str(secret["content"]).encode(), 0o400, int(secret["uid"]), secret=True)
-        for name, content in (args.get("files") or {}).items():
+        for name, content in (role.get("files") or {}).items():
             files[os.path.normpath(name)] = File(str(content).encode())
-        for tree in args.get("trees") or []:
-            directory = os.path.join(os.path.dirname(args["src"]), os.path.expanduser(tree["src"]))
+        for tree in role.get("trees") or []:
+            directory = os.path.join(os.path.dirname(role["src"]), os.path.expanduser(tree["src"]))
             if not os.path.isdir(directory):
                 raise AnsibleActionFail("template_tree: %s is not a directory on the controller" % directory)
             for path, name in tree_files(directory, tree):
                 with open(path, "rb") as handle:
                     files[os.path.join(tree["dest"], name)] = File(
                         handle.read(), 0o755 if os.access(path, os.X_OK) else 0o644, live=bool(tree.get("live")))
-        source = args["src"]
-        for path, name in walk(source, args.get("exclude") or ()):
+        for path, name in walk(role["src"], role.get("exclude") or ()):
             with open(path, "rb") as handle:
                 content = handle.read()
             if name.endswith(".j2"):
                 name = name[:-3]
-                content = self._render(content.decode(), path, task_vars).encode()
+                content = self._render(content.decode(), path, variables).encode()
             files[name] = File(content)
         for name, file in files.items():
-            file.live = file.live or _below(name, args.get("live") or ())
+            file.live = file.live or _below(name, role.get("live") or ())
             # Compose reads it, as root; in it is what a team gives, a password perhaps.
             if name.endswith(ENVIRONMENT) and os.sep not in name:
                 file.mode, file.hidden = 0o600, True
-        for name, uid in (args.get("readers") or {}).items():
+        for name, uid in (role.get("readers") or {}).items():
             if name in files:
                 files[name].mode, files[name].uid, files[name].hidden = 0o400, int(uid), True
         if SERVICES in files:
             files[SERVICES].content = complete_services(
                 files[SERVICES].content.decode(), files, args.get("service_defaults") or {}, str(args.get("salt") or ""),
-                os.path.basename(os.path.dirname(source)), args.get("proxies")).encode()
+                os.path.basename(os.path.dirname(role["src"])), args.get("proxies")).encode()
         return files
 
-    def _render(self, text, path, task_vars):
+    def _render(self, text: str, path: str, variables: dict[str, Any]) -> str:
         searchpath = [os.path.dirname(path)]
-        templar = self._templar.copy_with_new_env(searchpath=searchpath, available_variables=task_vars)
+        templar = self._templar.copy_with_new_env(searchpath=searchpath, available_variables=variables)
         rendered = templar.template(trust_as_template(text), escape_backslashes=False,
                                     overrides={"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True})
         return rendered if isinstance(rendered, str) else json.dumps(rendered, indent=2) + "\n"
 
-    def _hand_over(self, files):
-        """Pack the files and bring the archive to the managed host; returns its path there."""
-        manifest = {name: file.manifest() for name, file in files.items()}
-        packed = dict(files)
-        packed[MANIFEST] = File(json.dumps(manifest).encode())
-        if SERVICES in files:
-            packed[ALONE] = File(without_others(files[SERVICES].content.decode()).encode())
+    def _hand_over(self, roles: dict[str, dict[str, File]]) -> str:
+        """Pack the files of all roles and bring the archive to the managed host; returns its path there."""
+        services = {name for files in roles.values() if SERVICES in files for name in service_names(files[SERVICES].content)}
         with tempfile.NamedTemporaryFile(prefix="template_tree.", suffix=".tar") as local:
             with tarfile.open(local.name, "w") as tar:
-                for name, file in sorted(packed.items()):
-                    info = tarfile.TarInfo(name)
-                    info.size = len(file.content)
-                    tar.addfile(info, io.BytesIO(file.content))
+                for role, files in roles.items():
+                    packed = {name: file.content for name, file in files.items()}
+                    packed[MANIFEST] = json.dumps({name: file.manifest() for name, file in files.items()}).encode()
+                    if SERVICES in files:
+                        packed[ALONE] = without_others(files[SERVICES].content.decode(), services).encode()
+                    for name, content in sorted(packed.items()):
+                        info = tarfile.TarInfo("%s/%s" % (role, name))
+                        info.size = len(content)
+                        tar.addfile(info, io.BytesIO(content))
             remote = self._connection._shell.join_path(self._make_tmp_path(), "files.tar")
             self._transfer_file(local.name, remote)
         self._fixup_perms2((os.path.dirname(remote), remote))

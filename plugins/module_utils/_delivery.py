@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 # Runs a command and returns (status, stdout, stderr).
@@ -86,6 +86,23 @@ def unseen(name: str, entry: Mapping[str, Any]) -> bool:
     return bool(entry.get("secret", True) or entry.get("hidden")) or name.endswith(".env")
 
 
+class Tree:
+    """A role's directory: what is wanted there, and what an earlier run delivered."""
+
+    def __init__(self, role: str, dest: str, contents: dict[str, bytes], delivered: dict[str, Any]) -> None:
+        self.role = role
+        self.dest = dest
+        self.wanted: dict[str, Any] = json.loads(contents.pop(MANIFEST))
+        self.alone = contents.pop(ALONE, contents.get(SERVICES, b""))
+        self.contents = contents
+        self.delivered = delivered
+
+    def changed(self) -> set[str]:
+        """Files whose content is another on the host, or that go."""
+        return {name for name in self.wanted if read(os.path.join(self.dest, name)) != self.contents[name]}.union(
+            name for name in self.delivered if name not in self.wanted)
+
+
 class Delivery:
     """Collects what changes below one project directory, and does it unless in check mode."""
 
@@ -151,36 +168,47 @@ class Delivery:
                 shown[side] = content.decode("utf-8", "replace")
         self.diff.append(shown)
 
-    def deliver(self, dest: str, archive: str, checks: Sequence[dict[str, Any]], run: Run, header: str, fresh: Collection[str] = ()) -> None:
-        """Bring the directory dest to the archive's content."""
-        with tarfile.open(archive) as tar:
-            contents = {member.name: b"".join(tar.extractfile(member) or ()) for member in tar}
-        wanted: dict[str, Any] = json.loads(contents.pop(MANIFEST))
-        alone = contents.pop(ALONE, contents.get(SERVICES, b""))
-        delivered = self._delivered(dest)
-        gone = [name for name in delivered if name not in wanted]
-        self._refuse_what_is_in_the_way(dest, wanted, delivered)
+    def deliver(self, archive: str, checks: Mapping[str, Sequence[dict[str, Any]]], run: Run, header: str) -> None:
+        """Bring the directories of roles to the archive's content, all of them or, where one is refused, none.
+
+        archive: a directory a role, with its MANIFEST; checks: role -> the products' own; header: of compose.yaml.
+        """
+        trees = self._trees(archive)
+        for tree in trees:
+            self._refuse_what_is_in_the_way(tree)
         if not self.check_mode:
-            changed = {name for name in wanted if read(os.path.join(dest, name)) != contents[name]}.union(gone)
-            due = [check for check in checks if any(name.startswith(check["path"] + os.sep) for name in changed)]
-            composed = any(name == SERVICES or name.endswith(".env") for name in changed)
-            if due or composed:
-                self._validate(dest, due, wanted, contents, run, (header, alone, fresh) if composed and SERVICES in wanted else None)
+            self._validate(trees, checks, run, header)
             # First of all: a run that is cut off in between leaves nothing that no later run knows of.
-            if not wanted.keys() <= delivered.keys():
-                self._remember(dest, {**delivered, **wanted})
+            for tree in trees:
+                if not tree.wanted.keys() <= tree.delivered.keys():
+                    self._remember(tree.dest, {**tree.delivered, **tree.wanted})
+        for tree in trees:
+            self._place(tree)
+        self.index(header, present=[tree.role for tree in trees])
+
+    def _trees(self, archive: str) -> list[Tree]:
+        found: dict[str, dict[str, bytes]] = {}
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                role, _slash, name = member.name.partition("/")
+                found.setdefault(role, {})[name] = b"".join(tar.extractfile(member) or ())
+        return [Tree(role, os.path.join(self.project, role), contents, self._delivered(os.path.join(self.project, role))) for role, contents in found.items()]
+
+    def _place(self, tree: Tree) -> None:
+        """Write what differs of a role, and remove what it does not have any more."""
+        wanted, gone = tree.wanted, [name for name in tree.delivered if name not in tree.wanted]
         between = {parent for name in wanted for parent in parents(name)}
         first = [name for name in gone if name in between or not wanted.keys().isdisjoint(parents(name))]
         for name in first:
-            self.drop(os.path.join(dest, name), unseen(name, delivered[name]))
+            self.drop(os.path.join(tree.dest, name), unseen(name, tree.delivered[name]))
         for name, entry in sorted(wanted.items()):
-            self.put(os.path.join(dest, name), contents[name], entry["mode"], entry["uid"], entry["gid"], unseen(name, entry))
+            self.put(os.path.join(tree.dest, name), tree.contents[name], entry["mode"], entry["uid"], entry["gid"], unseen(name, entry))
         for name in gone:
             if name not in first:
-                self.drop(os.path.join(dest, name), unseen(name, delivered[name]))
-        if wanted != delivered:
-            self.changed_files.append(os.path.relpath(os.path.join(dest, MANIFEST), self.project))
-        self._remember(dest, wanted)
+                self.drop(os.path.join(tree.dest, name), unseen(name, tree.delivered[name]))
+        if wanted != tree.delivered:
+            self.changed_files.append(os.path.relpath(os.path.join(tree.dest, MANIFEST), self.project))
+        self._remember(tree.dest, wanted)
 
     def _remember(self, dest: str, names: dict[str, Any]) -> None:
         path, content = os.path.join(dest, MANIFEST), json.dumps(names, indent=1, sort_keys=True).encode() + b"\n"
@@ -188,59 +216,68 @@ class Delivery:
             self._make(dest)
             write(path, content, 0o644, 0, 0)
 
-    def _refuse_what_is_in_the_way(self, dest: str, wanted: Collection[str], delivered: Collection[str]) -> None:
+    @staticmethod
+    def _refuse_what_is_in_the_way(tree: Tree) -> None:
         """A directory with files that no run delivered where a file is wanted, or such a file where a directory is."""
-        for name in sorted(wanted):
-            path = os.path.join(dest, name)
+        for name in sorted(tree.wanted):
+            path = os.path.join(tree.dest, name)
             if os.path.isdir(path) and not os.path.islink(path):
                 for folder, _folders, files in os.walk(path):
-                    own = [file for file in files if os.path.relpath(os.path.join(folder, file), dest) not in delivered]
+                    own = [file for file in files if os.path.relpath(os.path.join(folder, file), tree.dest) not in tree.delivered]
                     if own:
                         raise Refused("%s has to become a file and holds %s, which no run delivered; move that away" % (
                             path, os.path.relpath(os.path.join(folder, own[0]), path)))
             for parent in parents(name):
-                path = os.path.join(dest, parent)
-                if os.path.lexists(path) and not os.path.isdir(path) and parent not in delivered:
+                path = os.path.join(tree.dest, parent)
+                if os.path.lexists(path) and not os.path.isdir(path) and parent not in tree.delivered:
                     raise Refused("%s has to become a directory and is a file that no run delivered; move it away" % path)
 
-    def _validate(self, dest: str, checks: Sequence[dict[str, Any]], wanted: dict[str, Any], contents: dict[str, bytes], run: Run,
-                  composed: tuple[str, bytes, Collection[str]] | None) -> None:
+    def _validate(self, trees: Sequence[Tree], checks: Mapping[str, Sequence[dict[str, Any]]], run: Run, header: str) -> None:
         """Raises Refused when a check does not take the files, which stand in a directory of their own for it."""
+        changed = {tree.role: tree.changed() for tree in trees}
+        due = [(role, check) for role, names in changed.items() for check in checks.get(role) or ()
+               if any(name.startswith(check["path"] + os.sep) for name in names)]
+        composed = any(name == SERVICES or name.endswith(".env") for names in changed.values() for name in names)
+        if not due and not composed:
+            return
         # Always the same: a run that was cut off leaves it behind.
         staged = Delivery(os.path.join(self.project, ".validate"), False)
         shutil.rmtree(staged.project, ignore_errors=True)
-        role = os.path.basename(dest)
         staged._make(staged.project)
         try:
-            for name, entry in wanted.items():
-                if not entry["secret"]:
-                    staged.put(os.path.join(staged.project, role, name), contents[name], entry["mode"], entry["uid"], entry["gid"])
-            for check in checks:
-                status, out, err = run([part.replace("%s", os.path.join(staged.project, role)) for part in check["command"]])
+            for tree in trees:
+                for name, entry in tree.wanted.items():
+                    if not entry["secret"]:
+                        staged.put(os.path.join(staged.project, tree.role, name), tree.contents[name], entry["mode"], entry["uid"], entry["gid"])
+            for role, check in due:
+                directory = os.path.join(staged.project, role)
+                status, out, err = run([part.replace("%s", directory) for part in check["command"]])
                 if status != 0:
-                    raise Refused("the new files in %s are refused, nothing was changed: %s" % (
-                        check["path"], said(out, err).replace(os.path.join(staged.project, role) + "/", "")))
+                    raise Refused("the new files in %s/%s are refused, nothing was changed: %s" % (
+                        role, check["path"], said(out, err).replace(directory + "/", "")))
             if composed:
-                self._compose(staged, role, run, *composed)
+                self._compose(staged, trees, run, header)
         finally:
             shutil.rmtree(staged.project)
 
-    def _compose(self, staged: Delivery, role: str, run: Run, header: str, alone: bytes, fresh: Collection[str]) -> None:
-        """Raises Refused when Docker Compose does not take the project with the role's new files.
+    def _compose(self, staged: Delivery, trees: Sequence[Tree], run: Run, header: str) -> None:
+        """Raises Refused when Docker Compose does not take the project with the new files.
 
-        What an earlier run or a hand left of other roles is no reason: their turn comes.
+        What an earlier run or a hand left of roles that are not delivered now is no reason: their turn comes.
         """
-        others = [name for name in self._roles() if name != role]
+        others = sorted(set(self._roles()).difference(tree.role for tree in trees))
         for name in others:
             for file in os.listdir(os.path.join(self.project, name)):
                 if file == SERVICES or file.endswith(".env"):
                     staged.put(os.path.join(staged.project, name, file), read(os.path.join(self.project, name, file)) or b"", 0o600)
         command = ["docker", "compose", "--project-directory", staged.project, "--file", os.path.join(staged.project, "compose.yaml"), "config", "--quiet"]
-        stale = [name for name in others if name not in fresh]
-        for leave_out in ([], stale) if stale else ([],):
-            for name in leave_out:
-                shutil.rmtree(os.path.join(staged.project, name))
-                staged.put(os.path.join(staged.project, role, SERVICES), alone)
+        for without in (False, True) if others else (False,):
+            if without:
+                for name in others:
+                    shutil.rmtree(os.path.join(staged.project, name))
+                for tree in trees:
+                    if SERVICES in tree.wanted:
+                        staged.put(os.path.join(staged.project, tree.role, SERVICES), tree.alone)
             staged.index(header)
             status, out, err = run(command)
             if status == 0 or run(["docker", "compose", "version"])[0] != 0:
@@ -262,16 +299,13 @@ class Delivery:
         names = os.listdir(self.project) if os.path.isdir(self.project) else []
         return sorted(name for name in names if os.path.exists(os.path.join(self.project, name, SERVICES)) and not name.startswith("."))
 
-    def index(self, header: str, dest: str | None = None, absent: Iterable[str] = ()) -> None:
-        """Write the project's compose.yaml over the services.yaml files that are present."""
-        present = set(self._roles())
+    def index(self, header: str, present: Iterable[str] = (), absent: Iterable[str] = ()) -> None:
+        """Write the project's compose.yaml over the services.yaml files that are there, those of the roles in present and without absent."""
         # In check mode the directory tree is still the old one.
-        if dest:
-            present.add(os.path.basename(dest))
-        present -= {os.path.basename(path) for path in absent}
+        roles = sorted({*self._roles(), *present} - {os.path.basename(path) for path in absent})
         path = os.path.join(self.project, "compose.yaml")
-        if not present:
+        if not roles:
             self.drop(path)
             return
-        lines = ["include:"] + ["  - %s/services.yaml" % name for name in sorted(present)]
+        lines = ["include:"] + ["  - %s/services.yaml" % name for name in roles]
         self.put(path, (header.rstrip("\n") + "\n" + "\n".join(lines) + "\n").encode())

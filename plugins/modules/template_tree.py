@@ -8,16 +8,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: template_tree
-short_description: Deliver a role's whole directory in one call
+short_description: Deliver the directories of roles in one call
 version_added: 0.1.0
 author: mlops.stack maintainers (@mlops-stack)
 description:
-  - Renders every template of a role on the controller, hands the result over as one archive, and writes what differs.
+  - Renders every template of the roles on the controller, hands the result over as one archive, and writes what differs.
   - Each file is written beside its place and renamed, so that no reader ever sees half of it.
   - Modes are the product's own, whatever the umask, and those of directories that hold delivered files are mended.
     Environment files (C(*.env)) are for root alone, as Docker Compose reads them, and are not shown in diffs.
-  - Before any file is put in its place, Docker Compose checks the project that comes of it, where it is installed.
-  - Files that an earlier run delivered into O(dest) and this one does not are removed; others are left alone.
+  - Before any file of any role is put in its place, the products check their own files, and Docker Compose, where it is installed, the project
+    that comes of all. Where Compose does not take it, and takes it without what earlier runs left of roles that are not delivered now, that
+    is no reason not to deliver.
+  - Files that an earlier run delivered into a role's directory and this one does not are removed; others are left alone.
   - Every service in a rendered C(services.yaml) gets O(service_defaults), and a label with the digest of the mounted
     files and secrets that Docker Compose does not compare itself, so that a changed secret recreates its container.
   - Keeps the project's C(compose.yaml) equal to the C(services.yaml) files that are present below O(project).
@@ -35,75 +37,80 @@ options:
     description: First part of the project's C(compose.yaml), above its C(include) list.
     type: str
     required: true
-  dest:
-    description: Directory below O(project) to bring to what is wanted. Wanted with O(state=present).
-    type: path
-  src:
+  from_roles:
     description:
-      - Directory of templates on the controller. Files ending in C(.j2) are rendered and lose that ending, others are copied.
-    type: path
-  exclude: {description: Names and globs of files and directories in O(src) that are left out., type: list, elements: str, default: []}
-  trees:
-    description: Further directories on the controller that are copied as they are.
+      - Directories of roles on the controller. What a role delivers is said by its variable C(__<role>_delivery), a dictionary with the keys of
+        O(roles) but C(name); its templates are in C(templates). Its defaults and vars are evaluated beneath the variables of the task, so that
+        no play has to load the role.
+    type: list
+    elements: path
+    default: []
+  roles:
+    description: Further directories to deliver, each described here. With O(state=present) one in O(roles) or O(from_roles) is wanted.
     type: list
     elements: dict
     default: []
     suboptions:
-      src: {description: Directory on the controller; a relative one lies beside O(src)., type: path, required: true}
-      dest: {description: Directory below O(dest)., type: str, required: true}
-      live:
-        description: The containers read changes by themselves, so a change recreates none of them.
-        type: bool
-        default: false
-      exclude: {description: File names and globs that are not copied., type: list, elements: str, default: []}
-      team:
+      name: {description: Directory below O(project) to bring to what is wanted., type: str, required: true}
+      src:
         description:
-          - It is a team's own, of which the source is copied; what version control, environments, caches and editors keep, secrets by name or content,
-            and what C(.gitignore) files in it name is not. Links lead to something in it, or fail.
-        type: bool
-        default: false
-      build: {description: "An image is built from it, so that its C(.dockerignore) counts too.", type: bool, default: false}
-  files:
-    description: Further files by their path below O(dest), with their content. Nothing in a content is rendered.
-    type: dict
-    default: {}
-  live:
-    description: Directories below O(dest) whose changes the containers take up without being recreated.
-    type: list
-    elements: str
-    default: []
-  readers:
-    description: Files by their path below O(dest) that one user alone may read, with the uid of that user; they are not shown in diffs.
-    type: dict
-    default: {}
-  validate:
-    description:
-      - Checks of new files by the product that reads them, run before any file is put in its place. When one fails,
-        nothing is changed. Check mode runs none.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      path: {description: Directory below O(dest); the command runs when a file in it changes., type: str, required: true}
-      command:
-        description: Command and arguments. C(%s) stands for a directory with everything that O(dest) is to hold, secrets excepted.
+          - Directory of templates on the controller. Files ending in C(.j2) are rendered and lose that ending, others are copied.
+        type: path
+      exclude: {description: Names and globs of files and directories in C(src) that are left out., type: list, elements: str, default: []}
+      trees:
+        description: Further directories on the controller that are copied as they are.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          src: {description: Directory on the controller; a relative one lies beside C(src) of the role., type: path, required: true}
+          dest: {description: Directory below the role's., type: str, required: true}
+          live:
+            description: The containers read changes by themselves, so a change recreates none of them.
+            type: bool
+            default: false
+          exclude: {description: File names and globs that are not copied., type: list, elements: str, default: []}
+          team:
+            description:
+              - It is a team's own, of which the source is copied; what version control, environments, caches and editors keep, secrets by name or
+                content, and what C(.gitignore) files in it name is not. Links lead to something in it, or fail.
+            type: bool
+            default: false
+          build: {description: "An image is built from it, so that its C(.dockerignore) counts too.", type: bool, default: false}
+      files:
+        description: Further files by their path below the role's directory, with their content. Nothing in a content is rendered.
+        type: dict
+        default: {}
+      live:
+        description: Directories below the role's whose changes the containers take up without being recreated.
         type: list
         elements: str
-        required: true
-  fresh:
-    description:
-      - Roles that the same run has delivered. Where Compose does not take the project, and takes it without what earlier runs left of
-        other roles, that is no reason not to deliver.
-    type: list
-    elements: str
-    default: []
-  secrets:
-    description:
-      - Secret files, written to C(secrets/) below O(dest) with mode C(0400), as a dictionary of file name to
-        C(content) and the C(uid) of the user that reads it.
-      - Given on the controller only, they never appear among the module's arguments.
-    type: dict
-    default: {}
+        default: []
+      readers:
+        description: Files by their path that one user alone may read, with the uid of that user; they are not shown in diffs.
+        type: dict
+        default: {}
+      validate:
+        description:
+          - Checks of new files by the product that reads them, run before any file is put in its place. When one fails,
+            nothing is changed. Check mode runs none.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          path: {description: Directory below the role's; the command runs when a file in it changes., type: str, required: true}
+          command:
+            description: Command and arguments. C(%s) stands for a directory with everything that the role's is to hold, secrets excepted.
+            type: list
+            elements: str
+            required: true
+      secrets:
+        description:
+          - Secret files, written to C(secrets/) below the role's directory with mode C(0400), as a dictionary of file name to
+            C(content) and the C(uid) of the user that reads it.
+          - Given on the controller only, they never appear among the module's arguments.
+        type: dict
+        default: {}
   salt:
     description: Key of the digests in labels, so that a label does not tell a weak secret. Used on the controller only.
     type: str
@@ -128,21 +135,30 @@ options:
     elements: path
     default: []
   state:
-    description: Whether O(dest) is delivered or the directories in O(absent) are removed.
+    description: Whether the roles are delivered or the directories in O(absent) are removed.
     type: str
     choices: [present, absent]
     default: present
 """
 
 EXAMPLES = r"""
-- name: Deliver MLflow's files
+- name: Deliver the files of MLflow and of RegModel
   mlops.stack.template_tree:
     project: /opt/mlops
     header: "name: mlops\n"
-    src: "{{ role_path }}/templates"
-    dest: /opt/mlops/mlflow
-    secrets:
-      mlflow_pgpass: {content: "db:5432:mlflow:mlflow:{{ password }}", uid: 50001}
+    from_roles:
+      - "{{ playbook_dir }}/roles/mlflow"
+      - "{{ playbook_dir }}/roles/regmodel"
+
+- name: Deliver a directory that is no role's
+  mlops.stack.template_tree:
+    project: /opt/mlops
+    header: "name: mlops\n"
+    roles:
+      - name: store
+        src: "{{ playbook_dir }}/templates"
+        secrets:
+          store_key: {content: "{{ key }}", uid: 50001}
 """
 
 RETURN = r"""
@@ -169,30 +185,31 @@ def run(module: AnsibleModule, command: list[str]) -> tuple[int, str, str]:
 
 
 def main():
+    trees = {
+        "src": {"type": "path", "required": True},
+        "dest": {"type": "str", "required": True},
+        "live": {"type": "bool", "default": False},
+        "exclude": {"type": "list", "elements": "str", "default": []},
+        "team": {"type": "bool", "default": False},
+        "build": {"type": "bool", "default": False},
+    }
+    validate = {"path": {"type": "str", "required": True}, "command": {"type": "list", "elements": "str", "required": True}}
     module = AnsibleModule(
         argument_spec={
             "project": {"type": "path", "required": True},
             "header": {"type": "str", "required": True},
-            "dest": {"type": "path"},
-            "src": {"type": "path"},
-            "exclude": {"type": "list", "elements": "str", "default": []},
-            "trees": {"type": "list", "elements": "dict", "default": [], "options": {
-                "src": {"type": "path", "required": True},
-                "dest": {"type": "str", "required": True},
-                "live": {"type": "bool", "default": False},
+            "from_roles": {"type": "list", "elements": "path", "default": []},
+            "roles": {"type": "list", "elements": "dict", "default": [], "options": {
+                "name": {"type": "str", "required": True},
+                "src": {"type": "path"},
                 "exclude": {"type": "list", "elements": "str", "default": []},
-                "team": {"type": "bool", "default": False},
-                "build": {"type": "bool", "default": False},
+                "trees": {"type": "list", "elements": "dict", "default": [], "options": trees},
+                "files": {"type": "dict", "default": {}},
+                "live": {"type": "list", "elements": "str", "default": []},
+                "readers": {"type": "dict", "default": {}},
+                "validate": {"type": "list", "elements": "dict", "default": [], "options": validate},
+                "secrets": {"type": "dict", "default": {}, "no_log": True},
             }},
-            "files": {"type": "dict", "default": {}},
-            "live": {"type": "list", "elements": "str", "default": []},
-            "readers": {"type": "dict", "default": {}},
-            "validate": {"type": "list", "elements": "dict", "default": [], "options": {
-                "path": {"type": "str", "required": True},
-                "command": {"type": "list", "elements": "str", "required": True},
-            }},
-            "fresh": {"type": "list", "elements": "str", "default": []},
-            "secrets": {"type": "dict", "default": {}, "no_log": True},
             "salt": {"type": "str", "default": "", "no_log": True},
             "service_defaults": {"type": "dict", "default": {}},
             "proxies": {"type": "dict", "default": {}},
@@ -200,7 +217,7 @@ def main():
             "absent": {"type": "list", "elements": "path", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
-        required_if=[("state", "present", ("dest", "archive"))],
+        required_if=[("state", "present", ("archive",))],
         supports_check_mode=True,
     )
     wanted = module.params
@@ -209,8 +226,8 @@ def main():
     os.umask(0o022)
     try:
         if wanted["state"] == "present":
-            delivery.deliver(wanted["dest"], wanted["archive"], wanted["validate"], partial(run, module), wanted["header"], wanted["fresh"])
-            delivery.index(wanted["header"], dest=wanted["dest"])
+            checks = {role["name"]: role["validate"] for role in wanted["roles"]}
+            delivery.deliver(wanted["archive"], checks, partial(run, module), wanted["header"])
         else:
             for path in wanted["absent"]:
                 delivery.remove(path)

@@ -271,7 +271,7 @@ def test_files_that_the_product_refuses_are_not_put_in_place(one):
     before = (one / "one/monitoring/prometheus/prometheus.yml").read_text()
     refused = render(one, ONE, "-e", "monitoring_scrape_interval=soon", "--tags", "monitoring")
     assert refused.returncode != 0
-    assert "the new files in prometheus are refused, nothing was changed" in refused.stdout + refused.stderr
+    assert "the new files in monitoring/prometheus are refused, nothing was changed" in refused.stdout + refused.stderr
     assert (one / "one/monitoring/prometheus/prometheus.yml").read_text() == before
 
 

@@ -10,7 +10,7 @@ import tarfile
 import pytest
 from ansible_collections.mlops.stack.plugins.action import template_tree as controller
 from ansible_collections.mlops.stack.plugins.module_utils import _delivery as host
-from test_template_tree import CHECK, deliver
+from test_template_tree import CHECK, deliver, deliver_roles
 
 
 def modes(tmp_path):
@@ -131,16 +131,18 @@ def test_files_that_compose_refuses_leave_the_old_ones_in_place(tmp_path):
 def test_the_project_is_checked_as_a_whole_but_for_what_earlier_runs_left(tmp_path):
     wants_web = {"services.yaml": json.dumps({"services": {"two": {"image": "x", "depends_on": ["one"]}}}), ".services.alone.yaml": service()}
     broken = service(labels={"a": "${x"})
-    deliver(tmp_path, run=compose, **{"services.yaml": service()})
+    web = {"services.yaml": service()}
+    deliver(tmp_path, run=compose, **web)
     (tmp_path / "project/web/services.yaml").write_text(broken)
     # The broken one is an earlier run's, and its turn comes.
-    deliver(tmp_path, run=compose, role="app", **wants_web)
-    deliver(tmp_path, run=compose, fresh=["app"], **{"services.yaml": service()})
+    deliver_roles(tmp_path, {"app": wants_web}, run=compose)
+    deliver_roles(tmp_path, {"app": wants_web, "web": web}, run=compose)
     # Now it is this run's: a name for two volumes, which Compose takes once.
-    clash = [json.dumps({"services": {name: {"image": "x"}}, "volumes": {"data": {"name": name}}}) for name in ("three", "one")]
-    deliver(tmp_path, run=compose, role="app", fresh=["web"], **{"services.yaml": clash[0]})
+    clash = {role: {"services.yaml": json.dumps({"services": {name: {"image": "x"}}, "volumes": {"data": {"name": name}}})}
+             for role, name in (("app", "three"), ("web", "one"))}
     with pytest.raises(host.Refused, match="conflict"):
-        deliver(tmp_path, run=compose, fresh=["app"], **{"services.yaml": clash[1]})
+        deliver_roles(tmp_path, clash, run=compose)
+    assert "data" not in (tmp_path / "project/app/services.yaml").read_text()
 
 
 def test_where_there_is_no_compose_nothing_is_checked(tmp_path):
@@ -156,10 +158,10 @@ def test_environments_are_for_root_alone_and_not_in_the_diff(tmp_path):
     for text in ("A='hush'\n", "A='hush-2'\n"):
         with tarfile.open(archive, "w") as tar:
             for name, content in {"web.env": text, host.MANIFEST: json.dumps(manifest)}.items():
-                info = tarfile.TarInfo(name)
+                info = tarfile.TarInfo(f"web/{name}")
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content.encode()))
         delivery = host.Delivery(str(tmp_path / "project"), False)
-        delivery.deliver(str(tmp_path / "project/web"), str(archive), (), lambda command: (127, "", ""), "")
+        delivery.deliver(str(archive), {}, lambda command: (127, "", ""), "name: x")
         assert delivery.changed_files[:1] == ["web/web.env"] and "hush" not in json.dumps(delivery.diff)
     assert modes(tmp_path)["project/web/web.env"] == 0o600

@@ -60,9 +60,9 @@ def test_directories_that_are_read_live_are_those_that_are_named(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
-    args = {"src": str(tmp_path / "templates/web"), "live": ["rules"], "files": {"rules/given": "y", "given": "y"},
+    role = {"src": str(tmp_path / "templates/web"), "live": ["rules"], "files": {"rules/given": "y", "given": "y"},
             "trees": [{"src": str(tmp_path / "dags"), "dest": "dags", "live": True}, {"src": str(tmp_path / "other"), "dest": "other"}]}
-    collected = controller.ActionModule._collect(None, args, {})
+    collected = controller.ActionModule._collect(None, role, {}, {})
     assert {name for name, file in collected.items() if file.live} == {"rules/b", "rules/given", "dags/d"}
     assert {name for name, file in collected.items() if not file.live} == {"config/a", "rules.d/c", "given", "other/e"}
 
@@ -75,23 +75,29 @@ def test_walk_leaves_out_what_editors_and_python_leave(tmp_path):
     assert [name for _path, name in controller.walk(str(tmp_path), ["skip"])] == ["a.py", "sub/c"]
 
 
-def pack(path, **content):
-    manifest = {name: {"mode": 0o400 if "secrets/" in name else 0o644, "uid": os.getuid(), "gid": os.getgid(), "secret": "secrets/" in name}
-                for name in (key.replace("__", "/") for key in content) if name != host.ALONE}
+def pack(path, roles):
+    """An archive of roles: name -> its files, with two underscores for a slash."""
     with tarfile.open(path, "w") as tar:
-        for name, text in {**{key.replace("__", "/"): text for key, text in content.items()}, host.MANIFEST: json.dumps(manifest)}.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(text.encode())
-            tar.addfile(info, io.BytesIO(text.encode()))
+        for role, content in roles.items():
+            texts = {name.replace("__", "/"): text for name, text in content.items()}
+            manifest = {name: {"mode": 0o400 if "secrets/" in name else 0o644, "uid": os.getuid(), "gid": os.getgid(), "secret": "secrets/" in name}
+                        for name in texts if name != host.ALONE}
+            for name, text in {**texts, host.MANIFEST: json.dumps(manifest)}.items():
+                info = tarfile.TarInfo(f"{role}/{name}")
+                info.size = len(text.encode())
+                tar.addfile(info, io.BytesIO(text.encode()))
     return str(path)
 
 
-def deliver(tmp_path, check_mode=False, checks=(), run=lambda command: (127, "", ""), role="web", fresh=(), **content):
+def deliver_roles(tmp_path, roles, check_mode=False, checks=(), run=lambda command: (127, "", "")):
     delivery = host.Delivery(str(tmp_path / "project"), check_mode)
-    dest = str(tmp_path / "project" / role)
-    delivery.deliver(dest, pack(tmp_path / "files.tar", **content), checks, run, "name: x", fresh)
-    delivery.index("name: x", dest=dest)
+    delivery.deliver(pack(tmp_path / "files.tar", roles), {"web": checks}, run, "name: x")
     return delivery
+
+
+def deliver(tmp_path, check_mode=False, checks=(), run=lambda command: (127, "", ""), **content):
+    """Of the role web alone."""
+    return deliver_roles(tmp_path, {"web": content}, check_mode, checks, run)
 
 
 def test_a_second_delivery_changes_nothing_and_a_third_only_what_differs(tmp_path):
@@ -197,7 +203,7 @@ def test_refused_files_leave_the_old_ones_in_place(tmp_path):
     # Left behind by a run that was cut off.
     (tmp_path / "project/.validate/conf/a").mkdir(parents=True)
     deliver(tmp_path, checks=CHECK, run=run_checker, conf__a="good", services__yaml="s", secrets__key="k")
-    with pytest.raises(host.Refused, match=r"in conf are refused, nothing was changed: conf/a: line 1: bad"):
+    with pytest.raises(host.Refused, match=r"in web/conf are refused, nothing was changed: conf/a: line 1: bad"):
         deliver(tmp_path, checks=CHECK, run=run_checker, conf__a="bad", services__yaml="t", secrets__key="k")
     project = tmp_path / "project"
     assert (project / "web/conf/a").read_text() == "good" and (project / "web/services/yaml").read_text() == "s"
@@ -218,3 +224,14 @@ def test_only_changed_files_are_checked_and_none_in_check_mode(tmp_path):
     assert len(asked) == 2
     deliver(tmp_path, check_mode=True, checks=CHECK, run=run, conf__a="2", other="y")
     assert len(asked) == 2
+
+
+def test_where_one_role_is_refused_no_other_is_delivered(tmp_path):
+    deliver_roles(tmp_path, {"app": {"a": "1"}, "web": {"conf__a": "good"}}, checks=CHECK, run=run_checker)
+    for broken in ({"conf__a": "bad"}, {"conf__a__b": "c"}):
+        (tmp_path / "project/web/conf/a").write_text("by hand" if "conf__a" in broken else "good")
+        if "conf__a__b" in broken:
+            (tmp_path / "project/web/.delivered.json").write_text("{}")
+        with pytest.raises(host.Refused):
+            deliver_roles(tmp_path, {"app": {"a": "2"}, "web": broken}, checks=CHECK, run=run_checker)
+        assert (tmp_path / "project/app/a").read_text() == "1"

@@ -32,9 +32,9 @@ TEAM_SECRETS = {"team's clone": "clone.token.f4Wz8Q", "team's .env": "own.passwo
 NO_ROOM = """
 - hosts: mlflow
   gather_facts: false
-  vars: {mlops_defer: true, ansible_remote_tmp: /proc/none}
+  vars: {mlops_deliver: [mlflow], ansible_remote_tmp: /proc/none}
   tasks:
-    - import_role: {name: mlops.stack.mlflow}
+    - import_role: {name: mlops.stack.mlops, tasks_from: files}
 """
 ENVIRONMENTS = """
 import json, pathlib, re

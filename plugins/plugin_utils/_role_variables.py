@@ -1,0 +1,25 @@
+# Copyright (c) mlops.stack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Variables of a role that a play does not load: what one task does for all roles of a host needs those of each."""
+
+from __future__ import annotations
+
+import glob
+import os
+from typing import Any
+
+from ansible.parsing.dataloader import DataLoader
+
+
+def variables_of(role: str, loader: DataLoader) -> dict[str, Any]:
+    """Defaults and vars of a role, to be put beneath the variables of a task; Ansible evaluates them as those of a role that it loaded.
+
+    role: its directory. Variables in vars/ begin with two underscores, so that nobody else sets them and their rank is the same there.
+    """
+    found: dict[str, Any] = {}
+    for kind in ("defaults", "vars"):
+        for path in [os.path.join(role, kind, "main.yml"), *sorted(glob.glob(os.path.join(role, kind, "main", "*.yml")))]:
+            if os.path.exists(path):
+                found.update(loader.load_from_file(path, cache="none", trusted_as_template=True) or {})
+    return found
