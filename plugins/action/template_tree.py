@@ -191,21 +191,20 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         require_ansible()
         result = super().run(tmp, task_vars)
-        args = dict(self._task.args)
-        if args.get("state", "present") == "present":
-            args = self._prepared(args, task_vars or {})
-        result.update(self._execute_module(module_args=args, task_vars=task_vars))
+        result.update(self._execute_module(module_args=self._prepared(dict(self._task.args), task_vars or {}), task_vars=task_vars))
         self._remove_tmp_path(self._connection._shell.tmpdir)
         return result
 
     def _prepared(self, args: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """What the module takes: an archive of the files of all roles in place of what they are made from."""
         roles = [(role, variables) for role in args.get("roles") or []] + [self._described(path, variables) for path in args.get("from_roles") or []]
-        if not roles:
-            raise AnsibleActionFail("template_tree: neither roles nor from_roles names a role; state=present needs one")
+        absent = list(args.get("absent") or [])
+        if not roles and not absent:
+            raise AnsibleActionFail("template_tree: neither roles, from_roles nor absent names a role; one is wanted")
         files = {role["name"]: self._collect(role, args, theirs) for role, theirs in roles}
         checks = [{"name": role["name"], "validate": role.get("validate") or []} for role, _theirs in roles]
-        return {"project": args.get("project"), "header": args.get("header"), "roles": checks, "archive": self._hand_over(files)}
+        archive = self._hand_over(files) if files else None
+        return {"project": args.get("project"), "header": args.get("header"), "roles": checks, "archive": archive, "absent": absent}
 
     def _described(self, path: str, variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """What a role delivers, as its own variable says it, and the variables that it is evaluated with: never those of another role."""

@@ -168,23 +168,25 @@ class Delivery:
                 shown[side] = content.decode("utf-8", "replace")
         self.diff.append(shown)
 
-    def deliver(self, archive: str, checks: Mapping[str, Sequence[dict[str, Any]]], run: Run, header: str) -> None:
-        """Bring the directories of roles to the archive's content, all of them or, where one is refused, none.
+    def deliver(self, archive: str | None, checks: Mapping[str, Sequence[dict[str, Any]]], run: Run, header: str, absent: Sequence[str] = ()) -> None:
+        """Bring the directories of roles to the archive's content, all of them or, where one is refused, none, and remove those of others.
 
-        archive: a directory a role, with its MANIFEST; checks: role -> the products' own; header: of compose.yaml.
+        archive: a directory a role, with its MANIFEST; checks: role -> the products' own; header: of compose.yaml; absent: roles.
         """
-        trees = self._trees(archive)
+        trees = self._trees(archive) if archive else []
         for tree in trees:
             self._refuse_what_is_in_the_way(tree)
         if not self.check_mode:
-            self._validate(trees, checks, run, header)
+            self._validate(trees, checks, run, header, absent)
             # First of all: a run that is cut off in between leaves nothing that no later run knows of.
             for tree in trees:
                 if not tree.wanted.keys() <= tree.delivered.keys():
                     self._remember(tree.dest, {**tree.delivered, **tree.wanted})
         for tree in trees:
             self._place(tree)
-        self.index(header, present=[tree.role for tree in trees])
+        for role in absent:
+            self._remove(role)
+        self._index(header, present=[tree.role for tree in trees], absent=absent)
 
     def _trees(self, archive: str) -> list[Tree]:
         found: dict[str, dict[str, bytes]] = {}
@@ -232,7 +234,9 @@ class Delivery:
                 if os.path.lexists(path) and not os.path.isdir(path) and parent not in tree.delivered:
                     raise Refused("%s has to become a directory and is a file that no run delivered; move it away" % path)
 
-    def _validate(self, trees: Sequence[Tree], checks: Mapping[str, Sequence[dict[str, Any]]], run: Run, header: str) -> None:
+    def _validate(
+        self, trees: Sequence[Tree], checks: Mapping[str, Sequence[dict[str, Any]]], run: Run, header: str, absent: Sequence[str],
+    ) -> None:
         """Raises Refused when a check does not take the files, which stand in a directory of their own for it."""
         changed = {tree.role: tree.changed() for tree in trees}
         due = [(role, check) for role, names in changed.items() for check in checks.get(role) or ()
@@ -256,16 +260,16 @@ class Delivery:
                     raise Refused("the new files in %s/%s are refused, nothing was changed: %s" % (
                         role, check["path"], said(out, err).replace(directory + "/", "")))
             if composed:
-                self._compose(staged, trees, run, header)
+                self._compose(staged, trees, run, header, absent)
         finally:
             shutil.rmtree(staged.project)
 
-    def _compose(self, staged: Delivery, trees: Sequence[Tree], run: Run, header: str) -> None:
+    def _compose(self, staged: Delivery, trees: Sequence[Tree], run: Run, header: str, absent: Sequence[str]) -> None:
         """Raises Refused when Docker Compose does not take the project with the new files.
 
         What an earlier run or a hand left of roles that are not delivered now is no reason: their turn comes.
         """
-        others = sorted(set(self._roles()).difference(tree.role for tree in trees))
+        others = sorted(set(self._roles()).difference(absent, (tree.role for tree in trees)))
         for name in others:
             for file in os.listdir(os.path.join(self.project, name)):
                 if file == SERVICES or file.endswith(".env"):
@@ -278,14 +282,15 @@ class Delivery:
                 for tree in trees:
                     if SERVICES in tree.wanted:
                         staged.put(os.path.join(staged.project, tree.role, SERVICES), tree.alone)
-            staged.index(header)
+            staged._index(header)
             status, out, err = run(command)
             if status == 0 or run(["docker", "compose", "version"])[0] != 0:
                 return
         raise Refused("the new files are refused by Docker Compose, nothing was changed: %s" % said(out, err).replace(staged.project + "/", ""))
 
-    def remove(self, dest: str) -> None:
-        """Remove what was delivered into dest, and dest itself when nothing else is in it."""
+    def _remove(self, role: str) -> None:
+        """Remove what was delivered of a role, and its directory when nothing else is in it."""
+        dest = os.path.join(self.project, role)
         for name, entry in self._delivered(dest).items():
             self.drop(os.path.join(dest, name), unseen(name, entry))
         self.drop(os.path.join(dest, MANIFEST))
@@ -299,10 +304,10 @@ class Delivery:
         names = os.listdir(self.project) if os.path.isdir(self.project) else []
         return sorted(name for name in names if os.path.exists(os.path.join(self.project, name, SERVICES)) and not name.startswith("."))
 
-    def index(self, header: str, present: Iterable[str] = (), absent: Iterable[str] = ()) -> None:
+    def _index(self, header: str, present: Iterable[str] = (), absent: Iterable[str] = ()) -> None:
         """Write the project's compose.yaml over the services.yaml files that are there, those of the roles in present and without absent."""
         # In check mode the directory tree is still the old one.
-        roles = sorted({*self._roles(), *present} - {os.path.basename(path) for path in absent})
+        roles = sorted({*self._roles(), *present}.difference(absent))
         path = os.path.join(self.project, "compose.yaml")
         if not roles:
             self.drop(path)

@@ -31,7 +31,7 @@ options:
     type: list
     elements: dict
     default: []
-  started: {description: "When the run began to start services, as the host's local time in ISO 8601.", type: str, required: true}
+  duration: {description: How long the run took to start services until all were healthy (seconds)., type: float, required: true}
 """
 
 EXAMPLES = r"""
@@ -42,7 +42,7 @@ EXAMPLES = r"""
     directory: /opt/mlops/monitoring/textfile
     files: [mlflow/services.yaml]
     actions: [{what: container, id: mlops-mlflow-1, status: Recreated}]
-    started: "2026-01-01 12:00:00.000000"
+    duration: 12.5
 """
 
 RETURN = r"""
@@ -53,7 +53,6 @@ marks:
   sample: {mlflow: [mlflow]}
 """
 
-import datetime
 import os
 import re
 import time
@@ -122,7 +121,7 @@ def main():
             "directory": {"type": "path", "required": True},
             "files": {"type": "list", "elements": "str", "default": []},
             "actions": {"type": "list", "elements": "dict", "default": []},
-            "started": {"type": "str", "required": True},
+            "duration": {"type": "float", "required": True},
         },
         supports_check_mode=True,
     )
@@ -130,7 +129,6 @@ def main():
     found = marks(wanted["files"], wanted["actions"], wanted["name"], roles_by_service(wanted["project"]))
     if found and not module.check_mode:
         now = time.time()
-        duration = now - datetime.datetime.fromisoformat(wanted["started"]).timestamp()
         try:
             os.umask(0o022)
             os.makedirs(wanted["directory"], exist_ok=True)
@@ -140,7 +138,7 @@ def main():
                 path = os.path.join(wanted["directory"], "mlops_deploy_%s.prom" % role)
                 # The collector reads names that end in .prom only.
                 with open(path + ".new", "w", encoding="utf-8") as handle:
-                    handle.write(exposition(role, what, now, duration))
+                    handle.write(exposition(role, what, now, wanted["duration"]))
                 os.chmod(path + ".new", 0o644)
                 os.replace(path + ".new", path)
         except OSError as error:

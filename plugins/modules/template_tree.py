@@ -46,7 +46,7 @@ options:
     elements: path
     default: []
   roles:
-    description: Further directories to deliver, each described here. With O(state=present) one in O(roles) or O(from_roles) is wanted.
+    description: Further directories to deliver, each described here. One in O(roles), O(from_roles) or O(absent) is wanted.
     type: list
     elements: dict
     default: []
@@ -130,15 +130,10 @@ options:
     description: Archive with the rendered files; set by the action plugin.
     type: path
   absent:
-    description: Directories below O(project) to remove, with O(state=absent). Only delivered files are removed.
+    description: Roles whose directories below O(project) are removed. Only delivered files are.
     type: list
-    elements: path
+    elements: str
     default: []
-  state:
-    description: Whether the roles are delivered or the directories in O(absent) are removed.
-    type: str
-    choices: [present, absent]
-    default: present
 """
 
 EXAMPLES = r"""
@@ -214,10 +209,8 @@ def main():
             "service_defaults": {"type": "dict", "default": {}},
             "proxies": {"type": "dict", "default": {}},
             "archive": {"type": "path"},
-            "absent": {"type": "list", "elements": "path", "default": []},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "absent": {"type": "list", "elements": "str", "default": []},
         },
-        required_if=[("state", "present", ("archive",))],
         supports_check_mode=True,
     )
     wanted = module.params
@@ -225,13 +218,8 @@ def main():
     # Of what lies above the project, too, which this makes where it is not there.
     os.umask(0o022)
     try:
-        if wanted["state"] == "present":
-            checks = {role["name"]: role["validate"] for role in wanted["roles"]}
-            delivery.deliver(wanted["archive"], checks, partial(run, module), wanted["header"])
-        else:
-            for path in wanted["absent"]:
-                delivery.remove(path)
-            delivery.index(wanted["header"], absent=wanted["absent"])
+        checks = {role["name"]: role["validate"] for role in wanted["roles"]}
+        delivery.deliver(wanted["archive"], checks, partial(run, module), wanted["header"], wanted["absent"])
     except Refused as error:
         module.fail_json(msg="template_tree: %s" % error)
     except OSError as error:

@@ -46,7 +46,7 @@ def test_prometheus_reads_the_mark():
 
 def test_a_run_writes_the_mark_under_the_name_that_the_collector_reads(tmp_path):
     arguments = {"project": project(tmp_path), "name": "mlops", "directory": str(tmp_path / "textfile"), "files": ["airflow/dags/a.py"],
-                 "started": "2026-01-01T00:00:00+00:00"}
+                 "duration": 2.5}
     done = subprocess.run([sys.executable, "-m", deploy_mark.__name__], input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}), text=True,
                           cwd=pathlib.Path(__file__).resolve().parents[2] / ".collections", capture_output=True, check=True)
     assert json.loads(done.stdout)["changed"]
