@@ -26,5 +26,6 @@ def cluster():
 
 
 @pytest.mark.full
-def test_every_start_order_and_twenty_kills(cluster):
-    subprocess.run(["pytest", "-v", "--rootdir", str(ROOT), str(SCENARIO / "full")], cwd=ROOT, env=cluster, check=True)
+@pytest.mark.parametrize("part", ["matrix", "rollouts"])
+def test_cluster(cluster, part):
+    subprocess.run(["pytest", "-v", "--rootdir", str(ROOT), str(SCENARIO / f"full/test_cluster_{part}.py")], cwd=ROOT, env=cluster, check=True)

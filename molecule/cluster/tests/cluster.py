@@ -55,6 +55,14 @@ def inside(host: str, script: str) -> str:
     return machine("exec", "--workdir", "/opt/mlops", host, "sh", "-c", script)
 
 
+def boot_spare() -> None:
+    """A fourth machine, with an Engine and the images, that is in no inventory yet."""
+    tools = f"{PROJECT}/molecule/shared/host"
+    subprocess.run([f"{tools}/clone", SPARE, "cluster"], check=True)
+    subprocess.run([f"{tools}/run", SPARE, "cluster", "mlops-test/engine", SPARE, "mlops-cluster", SPARE_ADDRESS, EPHEMERAL / "ssh.pub"], check=True)
+    eventually(lambda: machine("exec", SPARE, "docker", "version"), 60, (subprocess.CalledProcessError,))
+
+
 def boot(*hosts: str) -> None:
     for host in hosts:
         machine("start", host)
@@ -120,6 +128,11 @@ def celery_workers() -> dict[str, list[str]]:
 
 def consumed(*workers: str) -> dict[str, list[str]]:
     return {f"celery@{name}": ["default", f"host-{name}"] for name in workers}
+
+
+def worker_names(*wanted: str) -> None:
+    """Exactly these consume."""
+    assert celery_workers() == consumed(*wanted)
 
 
 def all_well(*workers: str) -> None:
