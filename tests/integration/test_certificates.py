@@ -23,7 +23,7 @@ PLAY = """
 - hosts: one
   gather_facts: false
   tasks:
-    - import_role: {name: mlops.stack.mlops, tasks_from: files}
+    - import_role: {name: mlops.stack.mlops, tasks_from: tls}
 """
 
 

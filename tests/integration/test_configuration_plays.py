@@ -19,7 +19,7 @@ SECRETS = """
 - hosts: one
   gather_facts: false
   tasks:
-    - import_role: {name: mlops.stack.mlops, tasks_from: files}
+    - import_role: {name: mlops.stack.mlops, tasks_from: tls}
     - copy:
         content: "{{ [mlops_secrets, __mlops_infra_key] | to_json }}"
         dest: "{{ mlops_dir }}"
