@@ -10,8 +10,9 @@ import os
 import re
 import secrets as random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -36,7 +37,7 @@ KEPT = ("mlflow", "postgres")
 MOST_SKEW = 30
 
 
-def file_problems(files):
+def file_problems(files: Iterable[Mapping[str, str]]) -> Iterator[str]:
     """Files and directories that a variable names and that cannot be read."""
     for row in files:
         if not os.path.exists(row["path"]):
@@ -45,7 +46,7 @@ def file_problems(files):
             yield "%s names %s, which this user may not read" % (row["name"], row["path"])
 
 
-def clock_problem(before, now, after):
+def clock_problem(before: float, now: float, after: float) -> str | None:
     """Why the host's clock will not do, or None. now: the host's, told between before and after by the controller's; all in seconds."""
     skew = now - after if now > after else now - before if now < before else 0
     if abs(skew) <= MOST_SKEW:
@@ -54,7 +55,7 @@ def clock_problem(before, now, after):
             "run a time service (chrony, systemd-timesyncd) on both" % (abs(skew), "ahead of" if skew > 0 else "behind", MOST_SKEW))
 
 
-def look_problem(found):
+def look_problem(found: Mapping[str, Any]) -> str:
     """Why the module did not run on the host, from its result."""
     said = " ".join(("%s %s" % (found.get("module_stderr") or "", found.get("msg") or "")).split())
     if "incorrect" in said.lower() and "password" in said.lower():
@@ -67,7 +68,7 @@ def look_problem(found):
     return "preflight cannot run there; is it up, and is Python 3.9 or later at ansible_python_interpreter? (%s)" % said[:300]
 
 
-def shared_ports(ports):
+def shared_ports(ports: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Ports that two variables claim on one host."""
     seen: dict[tuple[str, int], str] = {}
     for row in ports:
@@ -77,13 +78,15 @@ def shared_ports(ports):
         seen.setdefault(key, row["name"])
 
 
-def digests(secrets, salt):
+def digests(secrets: Mapping[str, str], salt: str) -> dict[str, str]:
     """Salted digests of secrets, by name. scrypt, so that the file does not give a weak password away."""
     return {name: hashlib.scrypt(str(value).encode(), salt=salt.encode(), n=1024, r=8, p=1, dklen=16).hex()
             for name, value in sorted(secrets.items())}
 
 
-def data_problems(remembered, wanted_secrets, wanted_versions, allow_migration):
+def data_problems(
+    remembered: Mapping[str, Any], wanted_secrets: Mapping[str, str], wanted_versions: Mapping[str, str], allow_migration: bool,
+) -> Iterator[str]:
     """Secrets and versions that do not fit the data on the host, and data of what is to leave it. A version that nobody knows yet is None."""
     had = remembered.get("secrets", {})
     changed = [name for name, digest in digests(wanted_secrets, remembered.get("salt", "")).items() if name in had and had[name] != digest]
@@ -97,7 +100,7 @@ def data_problems(remembered, wanted_secrets, wanted_versions, allow_migration):
                % (name, remembered["versions"][name]))
 
 
-def artifacts_problem(kept, wanted, allow_migration):
+def artifacts_problem(kept: str | None, wanted: str | None, allow_migration: bool) -> str | None:
     """Why MLflow may not look for artifacts elsewhere, or None: it looks for those of every run where it keeps new ones."""
     if not kept or not wanted or kept.rstrip("/") == wanted.rstrip("/") or allow_migration:
         return None
@@ -106,7 +109,7 @@ def artifacts_problem(kept, wanted, allow_migration):
             "mlflow_artifacts_destination (MLFLOW_ARTIFACTS_DESTINATION) as it is" % (kept, wanted))
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """A value with all that it holds evaluated; ansible-core evaluates what a container holds when it is asked for."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
@@ -116,11 +119,12 @@ def plain(value):
 class ActionModule(ActionBase):
     """Options are documented in the module of the same name."""
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         require_ansible()
         result = super().run(tmp, task_vars)
         result.update(changed=False, problems=[], controller_problems=[], unreached=[], images=[], data=False, settled=False, given_versions={})
-        self._vars, self._seen = task_vars, {}
+        self._vars: dict[str, Any] = task_vars or {}
+        self._seen: dict[str, Mapping[str, Any]] = {}
         args, unclear = self._options()
         problems = self._controllers(args, result["controller_problems"])
         remembered = self._hosts(args, result)
@@ -133,9 +137,10 @@ class ActionModule(ActionBase):
         secrets, versions = args.get("secrets") or {}, {**(args.get("versions") or {}), **dict.fromkeys(given, None), **asked}
         versions = {name: version for name, version in versions.items() if name in (args.get("versions") or {})}
         if result["data"]:
-            result["problems"] += data_problems(remembered, secrets, versions, args.get("allow_migration"))
-            result["problems"] += unknown_problems(asked, given, remembered, args.get("allow_migration"))
-            elsewhere = artifacts_problem(result.get("kept"), args.get("artifacts"), args.get("allow_migration"))
+            allowed = bool(args.get("allow_migration"))
+            result["problems"] += data_problems(remembered, secrets, versions, allowed)
+            result["problems"] += unknown_problems(asked, given, remembered, allowed)
+            elsewhere = artifacts_problem(result.get("kept"), args.get("artifacts"), allowed)
             result["problems"] += [elsewhere] if elsewhere else []
         # A host without data starts afresh; one with data keeps what other runs remembered of parts that this one leaves out.
         base = remembered if result["data"] else {}
@@ -148,7 +153,7 @@ class ActionModule(ActionBase):
         }
         return result
 
-    def _options(self):
+    def _options(self) -> tuple[dict[str, Any], list[str]]:
         """(options that have a usable value, problems of the others)."""
         found, problems = {name: value for name, value in self._task.args.items() if name != "from_variables"}, []
         for option, variable in (self._task.args.get("from_variables") or {}).items():
@@ -167,7 +172,7 @@ class ActionModule(ActionBase):
                 del found[option]
         return found, problems
 
-    def _look(self, host, name):
+    def _look(self, host: str, name: str) -> Any:
         """A variable as a host's inventory or the command line sets it, or None."""
         if host not in self._seen:
             self._seen[host] = self._vars["hostvars"][host]  # each look gathers all of the host's variables
@@ -177,7 +182,7 @@ class ActionModule(ActionBase):
             # What cannot be evaluated is told for the host whose it is.
             return None
 
-    def _controllers(self, args, shared):
+    def _controllers(self, args: dict[str, Any], shared: list[str]) -> list[str]:
         """What can be told without the host: problems of this one, and shared ones, which are added."""
         here, groups = self._vars["inventory_hostname"], self._vars["groups"]
         problems: list[str] = []
@@ -209,10 +214,10 @@ class ActionModule(ActionBase):
             self._warn(warnings)
         return problems
 
-    def _given(self, name):
+    def _given(self, name: str) -> Any:
         return plain(self._templar.template(self._vars[name]))
 
-    def _hosts(self, args, result):
+    def _hosts(self, args: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         """Adds the host's own half to the result; returns what the host remembers."""
         module_args = {name: args[name] for name in ON_HOST if name in args}
         if args.get("parts"):
@@ -240,10 +245,10 @@ class ActionModule(ActionBase):
         result["problems"] += [clock] if clock else []
         return remembered
 
-    def _warn(self, warnings):
+    def _warn(self, warnings: Iterable[str]) -> None:
         for warning in warnings:  # the same of every host is shown once
             self._display.warning(warning)
 
-    def _read(self, path):
+    def _read(self, path: str) -> bytes:
         """A file's bytes, decrypted where Ansible Vault encrypted it."""
         return bytes(self._loader._get_file_contents(path)[0])

@@ -14,7 +14,7 @@ import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -43,7 +43,7 @@ HEADER = "# Delivered by mlops.stack from {role}/templates; a change made here i
 class File:
     """One file to deliver: content, owner and mode, whether it is shown, and whether containers read changes of it by themselves."""
 
-    def __init__(self, content, mode=0o644, uid=0, secret=False, live=False, hidden=False):
+    def __init__(self, content: bytes, mode: int = 0o644, uid: int = 0, secret: bool = False, live: bool = False, hidden: bool = False) -> None:
         self.content = content
         self.mode = mode
         self.uid = uid
@@ -51,12 +51,12 @@ class File:
         self.live = live
         self.hidden = hidden
 
-    def manifest(self):
+    def manifest(self) -> dict[str, Any]:
         entry = {"mode": self.mode, "uid": self.uid, "gid": 0, "secret": self.secret}
         return {**entry, "hidden": True} if self.hidden else entry
 
 
-def walk(directory, exclude=()):
+def walk(directory: str, exclude: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
     """Pairs of (path, path relative to directory) of all files below it, sorted; editors' and Python's leavings are not taken."""
     for folder, folders, names in os.walk(directory):
         folders[:] = sorted(name for name in folders if name != "__pycache__" and not _matches(name, exclude))
@@ -66,15 +66,15 @@ def walk(directory, exclude=()):
                 yield path, os.path.relpath(path, directory)
 
 
-def _matches(name, patterns):
+def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
-def _below(name, directories):
+def _below(name: str, directories: Iterable[str]) -> bool:
     return any(name == directory or name.startswith(directory + os.sep) for directory in directories)
 
 
-def sources(service, secret_files):
+def sources(service: Mapping[str, Any], secret_files: Mapping[str, Any]) -> Iterator[str]:
     """Paths, relative to the role's directory, that a Compose service mounts from there."""
     for volume in service.get("volumes", []):
         source = volume.get("source", "") if isinstance(volume, dict) else volume.split(":")[0]
@@ -85,7 +85,7 @@ def sources(service, secret_files):
         yield os.path.normpath(secret_files[name]["file"])
 
 
-def inputs_digest(service, secret_files, files, salt):
+def inputs_digest(service: Mapping[str, Any], secret_files: Mapping[str, Any], files: Mapping[str, File], salt: str) -> str | None:
     """Digest over what a service mounts from the role's directory; None when it mounts nothing that counts."""
     mounted = sorted(set(sources(service, secret_files)))
     read = [name for name in sorted(files) if not files[name].live and _below(name, mounted)]
@@ -98,7 +98,7 @@ def inputs_digest(service, secret_files, files, salt):
     return digest.hexdigest()[:16]
 
 
-def merged(defaults, service):
+def merged(defaults: Mapping[str, Any], service: Mapping[str, Any]) -> dict[str, Any]:
     """The service, completed by the defaults; dictionaries (labels, healthcheck, logging) key by key."""
     result = dict(service)
     for key, value in defaults.items():
@@ -109,13 +109,15 @@ def merged(defaults, service):
     return result
 
 
-def environment_of(service):
+def environment_of(service: Mapping[str, Any]) -> dict[str, Any]:
     """The environment that stands in a service itself; a name without a value has that of Compose's own."""
     given = service.get("environment") or {}
     return given if isinstance(given, dict) else {name: value if sign else None for name, sign, value in (row.partition("=") for row in given)}
 
 
-def proxy_environment(service, files, given=False, no_proxy="", direct=()):
+def proxy_environment(
+    service: Mapping[str, Any], files: Mapping[str, File], given: bool = False, no_proxy: str = "", direct: Iterable[str] = (),
+) -> dict[str, str]:
     """What a service that has proxies asks without them; nothing where it has none."""
     env = {}
     for name in service.get("env_file") or []:
@@ -128,10 +130,10 @@ def proxy_environment(service, files, given=False, no_proxy="", direct=()):
 class PlainDumper(yaml.SafeDumper):
     """Writes repeated values out, so that an operator reads each service by itself, and quotes what Compose would take for a number."""
 
-    def ignore_aliases(self, data):
+    def ignore_aliases(self, data: Any) -> bool:
         return True
 
-    def represent_str(self, data):
+    def represent_str(self, data: str) -> Any:
         node = super().represent_str(data)
         if NUMBER.fullmatch(data):
             node.style = "'"
@@ -141,7 +143,9 @@ class PlainDumper(yaml.SafeDumper):
 PlainDumper.add_representer(str, PlainDumper.represent_str)
 
 
-def complete_services(text, files, defaults, salt, role, proxies=None):
+def complete_services(
+    text: str, files: Mapping[str, File], defaults: Mapping[str, Any], salt: str, role: str, proxies: Mapping[str, Any] | None = None,
+) -> str:
     """The text of services.yaml with the defaults, the inputs label and what passes by proxies in each service."""
     document = yaml.safe_load(text) or {}
     services = document.get("services") or {}
@@ -188,7 +192,7 @@ def tree_files(directory: str, tree: dict[str, Any]) -> Iterable[tuple[str, str]
 class ActionModule(ActionBase):
     """Options are documented in the module of the same name."""
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         require_ansible()
         result = super().run(tmp, task_vars)
         result.update(self._execute_module(module_args=self._prepared(dict(self._task.args), task_vars or {}), task_vars=task_vars))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -18,7 +20,7 @@ NAMED = 6  # open checks that a line names
 display = Display()
 
 
-def open_line(host, result):
+def open_line(host: str, result: Mapping[str, Any]) -> str:
     """What is still waited for, in one line, with what was last seen of each."""
     still = [(name, check["last"]) for name, check in sorted(result["checks"].items()) if check["state"] == "pending"]
     named = ", ".join("%s (%s)" % (name, (last or {}).get("code") or "not asked yet") for name, last in still[:NAMED])
@@ -26,7 +28,7 @@ def open_line(host, result):
     return "%s: %d of %d checks open after %d s: %s%s" % (host, len(still), len(result["checks"]), result["elapsed"], named, more)
 
 
-def dossier(host, task, result):
+def dossier(host: str, task: str, result: Mapping[str, Any]) -> Any:
     """A failed wait as it goes into the report: the checks that it failed for, with all that is known of them."""
     return {
         "host": host,
@@ -40,18 +42,19 @@ def dossier(host, task, result):
 class ActionModule(ActionBase):
     """Options are documented in the module of the same name."""
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
+        variables = task_vars or {}
         args = dict(self._task.args, _slice=SLICE)
         while True:
             result = self._execute_module(module_args=args, task_vars=task_vars)
             if result.pop("finished", True) or result.get("failed"):
                 result.pop("_state", None)
-                return self._reported(result, task_vars)
-            display.display(open_line(task_vars["inventory_hostname"], result))
+                return self._reported(result, variables)
+            display.display(open_line(variables["inventory_hostname"], result))
             args["_state"] = result["_state"]
 
-    def _reported(self, result, task_vars):
+    def _reported(self, result: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         directory = self._templar.template(task_vars.get("mlops_report_dir") or "")
         # Without checks it was the arguments that were wrong; with no_log nothing is to be shown.
         if not directory or not result.get("failed") or not result.get("checks") or self._task.no_log:

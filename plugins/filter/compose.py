@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -42,7 +42,7 @@ def in_expanded_yaml(value: Any) -> str:
     return in_yaml(value, expands=True)
 
 
-def named_volumes(volumes):
+def named_volumes(volumes: Iterable[str]) -> list[str]:
     """Names of the named volumes among volumes (list of str, source:target[:mode]), each once, in order.
 
     Raises on an entry without a target, for which Compose would make a volume without a name at each start.
@@ -68,5 +68,5 @@ def memory_share(size: object, share: float) -> int:
 class FilterModule:
     """mlops.stack.named_volumes, mlops.stack.memory_share, mlops.stack.in_yaml and mlops.stack.in_expanded_yaml."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Any]:
         return {"named_volumes": named_volumes, "memory_share": memory_share, "in_yaml": in_yaml, "in_expanded_yaml": in_expanded_yaml}

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from ansible_collections.mlops.stack.plugins.plugin_utils._secret_names import is_hidden
 
 
-def _shown(name, value, secret=False):
+def _shown(name: str, value: Any, secret: bool = False) -> Any:
     """A value on one line, "set" where it must not be seen. A dictionary is seen where it holds numbers only, a list where it holds none."""
     opaque = (isinstance(value, dict) and not all(isinstance(item, int) for item in value.values())
               or isinstance(value, (list, tuple)) and any(isinstance(item, (dict, list, tuple)) for item in value))
@@ -17,7 +20,9 @@ def _shown(name, value, secret=False):
     return " ".join(str(value).split()) or "empty"
 
 
-def configuration(names, given, variables, public, generated):
+def configuration(
+    names: Mapping[str, Any], given: Mapping[str, Any], variables: Mapping[str, Any], public: Iterable[str], generated: Iterable[str],
+) -> Any:
     """Lines "variable  value  source", one for each name of .env, each other public variable that is set, and each generated secret.
 
     names: name in .env -> dict with variable and optionally secret, optional, default; given: what the filter given returns;
@@ -45,5 +50,5 @@ def configuration(names, given, variables, public, generated):
 class FilterModule:
     """mlops.stack.configuration."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Any]:
         return {"configuration": configuration}

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mlops.stack.plugins.plugin_utils._dotenv import NAME, entries
 
 
-def from_dotenv(text):
+def from_dotenv(text: str) -> dict[str, str]:
     """Variables of an environment file as a dict of str to str, by python-dotenv's rules, with references as Compose has them.
 
     A byte order mark and CRLF line ends are accepted. A line without "=" has no value and is left out.
@@ -20,7 +21,7 @@ def from_dotenv(text):
     return {entry.name: entry.value for entry in entries(text) if entry.name is not None and entry.value is not None}
 
 
-def to_dotenv(variables):
+def to_dotenv(variables: Mapping[str, Any]) -> str:
     """Text of an environment file for Compose's env_file: sorted lines, each value in quotes so that none is expanded.
 
     Raises on a name that no shell takes.
@@ -39,7 +40,7 @@ def environment_files(given: dict[str, dict[str, Any]], own: dict[str, dict[str,
     return {f"{name}.env": to_dotenv({**own.get(name, {}), **given[name]}) for name in services if given.get(name)}
 
 
-def _quoted(value):
+def _quoted(value: Any) -> str:
     """A value as Compose reads it back. In single quotes \\' is a quote and every other backslash itself, so that one cannot stand
     before a quote there; in double quotes \\ takes the meaning of \\, " and $, and \\n is a line break. python-dotenv differs in one case: it
     keeps \\$."""
@@ -48,7 +49,7 @@ def _quoted(value):
     return "'%s'" % value.replace("'", "\\'")
 
 
-def backslashed(text, characters):
+def backslashed(text: str, characters: str) -> str:
     """Text with a backslash before each backslash and each of the characters, as libpq's password file and redis.conf want it."""
     return re.sub("([%s])" % re.escape("\\" + characters), r"\\\1", text)
 
@@ -56,5 +57,5 @@ def backslashed(text, characters):
 class FilterModule:
     """mlops.stack.from_dotenv, mlops.stack.to_dotenv, mlops.stack.environment_files and mlops.stack.backslashed."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Any]:
         return {"from_dotenv": from_dotenv, "to_dotenv": to_dotenv, "environment_files": environment_files, "backslashed": backslashed}

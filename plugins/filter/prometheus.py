@@ -9,7 +9,9 @@ import base64
 import functools
 import hashlib
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 import yaml
 from ansible.errors import AnsibleFilterError
@@ -31,7 +33,7 @@ TO_BCRYPT = str.maketrans(
     "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 
 
-def alert_rules(files, alert_for, disabled):
+def alert_rules(files: Mapping[str, str], alert_for: Mapping[str, str], disabled: Iterable[str]) -> dict[str, str]:
     """Rule files (name -> text) with the variables applied.
 
     alert_for: alert -> how long its condition lasts before it fires (Prometheus duration), "*" for all that are not named.
@@ -54,7 +56,7 @@ def alert_rules(files, alert_for, disabled):
     return {name: yaml.safe_dump(document, sort_keys=False, width=120, allow_unicode=True) for name, document in documents.items()}
 
 
-def probes(targets, name, module, path):
+def probes(targets: Sequence[Mapping[str, Any]], name: str, module: str, path: str) -> list[dict[str, str]]:
     """Probes of an HTTP service on every host that has it: list of {"target", "module", "address"}.
 
     targets: its targets as scrape_targets returns them; target is name, with the host behind an @ where there are several.
@@ -63,7 +65,7 @@ def probes(targets, name, module, path):
              "module": module, "address": "http://%s%s" % (row["targets"][0], path)} for row in targets]
 
 
-def probe_targets(rows, instance):
+def probe_targets(rows: Iterable[Mapping[str, Any]], instance: str) -> list[dict[str, Any]]:
     """Probes as file_sd_configs wants them; instance is the host that the blackbox exporter runs on."""
     return [{"targets": [row["address"]], "labels": {"instance": instance, "target": row["target"], "module": row["module"]}} for row in rows]
 
@@ -80,7 +82,7 @@ def certificate_metrics(certificates: dict[str, str]) -> str:
                     *(f'{name}{{certificate="{which}"}} {int(end)}\n' for which, end in ends.items())])
 
 
-def bcrypt_hash(password, salt):
+def bcrypt_hash(password: Any, salt: Any) -> str:
     """bcrypt hash of a password; the same for the same password and salt (any text), so that a second run changes nothing."""
     if bcrypt is None:
         raise AnsibleFilterError("the controller's Python has no module bcrypt, which passwords of Prometheus need: pip install bcrypt")
@@ -88,7 +90,7 @@ def bcrypt_hash(password, salt):
 
 
 @functools.cache
-def _bcrypt_hash(password, salt):
+def _bcrypt_hash(password: str, salt: str) -> str:
     """Computed once in a process: it takes longer than the rest of a file."""
     digest = hashlib.sha256(("%s\0%s" % (salt, password)).encode()).digest()[:16]
     encoded = base64.b64encode(digest).decode().rstrip("=").translate(TO_BCRYPT)
@@ -96,13 +98,13 @@ def _bcrypt_hash(password, salt):
     return bcrypt.hashpw(password.encode()[:72], b"$2b$10$" + encoded.encode()).decode()
 
 
-def _requests(integration, metrics, failed=""):
+def _requests(integration: str, metrics: str, failed: str = "") -> str:
     """How often Alertmanager has asked an integration to take a notification; with "failed_", how often that failed."""
     found = re.search(r'(?m)^alertmanager_notification_requests_%stotal\{integration="%s"[^}]*\} (\S+)$' % (failed, integration), metrics)
     return found.group(1) if found else "0"
 
 
-def notified_check(integration, before, check):
+def notified_check(integration: str, before: str, check: Mapping[str, Any]) -> dict[str, Any]:
     """A check of wait_healthy that holds once Alertmanager has asked the integration to take one more notification.
 
     before: Alertmanager's metrics until then; check: how wait_healthy reads them now.
@@ -112,7 +114,7 @@ def notified_check(integration, before, check):
                     integration, re.escape(_requests(integration, before))))
 
 
-def refusals(integration, before, after):
+def refusals(integration: str, before: str, after: str) -> str:
     """The integration if it refused a notification between two readings of Alertmanager's metrics, else an empty string."""
     return integration if _requests(integration, before, "failed_") != _requests(integration, after, "failed_") else ""
 
@@ -120,7 +122,7 @@ def refusals(integration, before, after):
 class FilterModule:
     """Filters of the collection for Prometheus and Alertmanager."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Any]:
         return {"alert_rules": alert_rules, "probes": probes, "probe_targets": probe_targets, "bcrypt_hash": bcrypt_hash,
                 "certificate_metrics": certificate_metrics,
                 "notified_check": notified_check, "refusals": refusals}

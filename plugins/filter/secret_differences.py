@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-def _groups(values):
+
+def _groups(values: Any) -> Any:
     """The places of each digest, the most first; of as many, the one that was seen first."""
     by_digest: dict[str, list[str]] = {}
     for place, digest in values.items():
@@ -14,7 +17,7 @@ def _groups(values):
     return sorted(by_digest.values(), key=lambda places: -len(places))
 
 
-def secret_differences(hosts, hostvars, result):
+def secret_differences(hosts: Iterable[str], hostvars: Mapping[str, Any], result: str) -> list[str]:
     """Lines that name each container whose secret is not that of the others, and the option.
 
     hosts: list of str; result: name of the variable that each registered of the module airflow_secret_digests.
@@ -39,5 +42,5 @@ def secret_differences(hosts, hostvars, result):
 class FilterModule:
     """mlops.stack.secret_differences."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Any]:
         return {"secret_differences": secret_differences}

@@ -12,6 +12,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mlops.stack.plugins.plugin_utils._team_folder import team_folder
@@ -82,5 +83,5 @@ def team_files(folder: str) -> list[str]:
 class FilterModule:
     """mlops.stack.tree_digest, mlops.stack.tree_tar and mlops.stack.team_files."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Any]:
         return {"tree_digest": tree_digest, "tree_tar": tree_tar, "team_files": team_files}

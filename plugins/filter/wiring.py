@@ -8,13 +8,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+Groups = Mapping[str, list[str]]  # the inventory's, with their hosts
 
-def endpoint(service, groups, hostvars, inventory_hostname, default_port, probe_host="127.0.0.1"):
+
+def endpoint(
+    service: Mapping[str, Any], groups: Groups, hostvars: Mapping[str, Any], inventory_hostname: str, default_port: int | str, probe_host: str = "127.0.0.1",
+) -> dict[str, Any]:
     """Host and port by which containers on inventory_hostname reach a part of the stack.
 
     service: dict with group, service (container name), port (container port) and variable (name of the variable
@@ -31,7 +35,9 @@ def endpoint(service, groups, hostvars, inventory_hostname, default_port, probe_
     return _seen_from(inventory_hostname, peer, service, hostvars, default_port, probe_host)
 
 
-def _seen_from(here, peer, service, hostvars, default_port, probe_host="127.0.0.1"):
+def _seen_from(
+    here: str, peer: str, service: Mapping[str, Any], hostvars: Mapping[str, Any], default_port: int | str, probe_host: str = "127.0.0.1",
+) -> dict[str, Any]:
     """Where programs on the host here find the part on the host peer."""
     port = int(hostvars[peer].get(service["variable"]) or default_port)
     if peer == here:
@@ -40,7 +46,7 @@ def _seen_from(here, peer, service, hostvars, default_port, probe_host="127.0.0.
     return {"host": host, "port": port, "published": "%s:%d" % (host, port)}
 
 
-def address_of(variables):
+def address_of(variables: Mapping[str, Any]) -> Any:
     """Address by which other hosts reach the one with these variables, as the default of mlops_address has it."""
     return variables.get("mlops_address") or variables.get("ansible_host") or variables.get("inventory_hostname")
 
@@ -73,7 +79,9 @@ def page_host(bind: str, variables: Mapping[str, Any], own: str = "") -> str:
     return _in_url(known[0]) if known else "127.0.0.1"
 
 
-def scrape_targets(services, groups, hostvars, inventory_hostname, default_ports):
+def scrape_targets(
+    services: Mapping[str, Any], groups: Groups, hostvars: Mapping[str, Any], inventory_hostname: str, default_ports: Mapping[str, int],
+) -> dict[str, list[dict[str, Any]]]:
     """Where Prometheus on inventory_hostname finds each part on every host that has it.
 
     services: part -> dict as endpoint takes it; default_ports: part -> port (int). Returns part -> list of
@@ -86,7 +94,7 @@ def scrape_targets(services, groups, hostvars, inventory_hostname, default_ports
     return found
 
 
-def subject_alt_name(name):
+def subject_alt_name(name: str) -> str:
     """A host's name or address (str) as a certificate's subjectAltName has it: "IP:10.0.0.1" or "DNS:db.internal" (RFC 5280, 4.2.1.6)."""
     try:
         return "IP:%s" % ipaddress.ip_address(name)
@@ -94,23 +102,25 @@ def subject_alt_name(name):
         return "DNS:%s" % name
 
 
-def roles_of(role_groups, groups, inventory_hostname):
+def roles_of(role_groups: Mapping[str, Iterable[str]], groups: Groups, inventory_hostname: str) -> list[str]:
     """Roles (list of str, in the order of role_groups) one of whose groups holds inventory_hostname."""
     return [role for role, names in role_groups.items()
             if any(inventory_hostname in (groups.get(name) or []) for name in names)]
 
 
-def secret_file(content, uid):
+def secret_file(content: str, uid: int) -> dict[str, Any]:
     """A secret as template_tree takes it: its content (str) and the uid (int) of the user that reads it."""
     return {"content": content, "uid": uid}
 
 
-def secret_files(values):
+def secret_files(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Secrets as template_tree takes them, from name -> [uid (int) of the user that reads it, content (str)]."""
     return {name: secret_file(content, uid) for name, (uid, content) in values.items()}
 
 
-def published_ports(roles, role_ports, default_ports, address, variables):
+def published_ports(
+    roles: Iterable[str], role_ports: Mapping[str, Mapping[str, str]], default_ports: Mapping[str, int], address: str, variables: Mapping[str, Any],
+) -> list[dict[str, Any]]:
     """Ports that a host with these roles publishes: list of {"name", "address", "port"}.
 
     role_ports: role -> {key in default_ports: name of the variable that moves the port}.
@@ -119,22 +129,24 @@ def published_ports(roles, role_ports, default_ports, address, variables):
             for role in roles for key, variable in role_ports.get(role, {}).items()]
 
 
-def named_files(names, variables):
+def named_files(names: Iterable[str], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Files that variables name: list of {"name", "path"} for those of names that are set and not empty."""
     return [{"name": name, "path": variables[name]} for name in names if variables.get(name)]
 
 
-def given_images(wanted, variables, images, here):
+def given_images(wanted: Iterable[str], variables: Mapping[str, str], images: Mapping[str, str], here: Mapping[str, Any]) -> dict[str, str]:
     """The images that the user gives in place of the stack's own: short name -> image.
 
     wanted: short names of the images that the host runs; variables: short name -> variable that names another image; images: short
     name -> image (mlops_images), which may be somebody else's too; here: the host's variables, without roles' defaults.
     """
-    found = {name: str(here.get(variables.get(name)) or images[name]) for name in wanted}
+    found = {name: str(here.get(variables.get(name, "")) or images[name]) for name in wanted}
     return {name: image for name, image in found.items() if image != images[name] or not image.startswith("mlops/")}
 
 
-def given(names, dotenv, hostvars, groups, inventory_hostname):
+def given(
+    names: Mapping[str, Any], dotenv: Mapping[str, str], hostvars: Mapping[str, Any], groups: Groups, inventory_hostname: str,
+) -> dict[str, Any]:
     """What the user gives of names: {name: {"value", "source": "variable" or ".env"}}; those that are not given are left out.
 
     names: name in .env -> dict with variable and group. A variable counts where this host sets it, or else a host of the group, so
@@ -152,7 +164,7 @@ def given(names, dotenv, hostvars, groups, inventory_hostname):
     return found
 
 
-def problems(hosts, hostvars, results, essential=()):
+def problems(hosts: Sequence[str], hostvars: Mapping[str, Any], results: Iterable[str], essential: Iterable[str] = ()) -> list[str]:
     """All problems that the registered variables named results hold on the hosts, as lines "- host: problem".
 
     Those of the controller stand first, and each is told once with all hosts that have it. A host that did not answer is a
@@ -166,7 +178,7 @@ def problems(hosts, hostvars, results, essential=()):
     settled = {host for host, what in found if what.get("settled")}
     outside = set(essential).difference(hosts)
 
-    def counts(host, peer, dropped):
+    def counts(host: str, peer: str, dropped: bool) -> bool:
         """Whether it matters to the run that the host cannot reach a place on the peer, or on no host of the inventory."""
         if peer not in hosts:
             return not peer or peer in outside
@@ -189,7 +201,7 @@ def problems(hosts, hostvars, results, essential=()):
 class FilterModule:
     """Filters of the collection that read groups, ports and registered problems."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Any]:
         return {"endpoint": endpoint, "roles_of": roles_of, "secret_file": secret_file, "secret_files": secret_files,
                 "scrape_targets": scrape_targets, "subject_alt_name": subject_alt_name, "address_of": address_of,
                 "bridge_name": bridge_name, "host_headers": host_headers, "page_host": page_host,

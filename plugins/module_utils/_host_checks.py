@@ -11,6 +11,7 @@ import ipaddress
 import os
 import re
 import socket
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.mlops.stack.plugins.module_utils._docker_cli import Docker
@@ -19,7 +20,7 @@ from ansible_collections.mlops.stack.plugins.module_utils._docker_cli import Doc
 PUBLISHED = "{{if .State.Running}}{{range .NetworkSettings.Ports}}{{range .}}{{.HostPort}} {{end}}{{end}}{{end}}"
 
 
-def port_problem(wanted, ours):
+def port_problem(wanted: Mapping[str, Any], ours: Any) -> str | None:
     """Why a port cannot be published, or None. ours: output of docker ps with the project's published ports."""
     address, port = wanted["address"], wanted["port"]
     if not 1 <= port <= 65535:
@@ -101,7 +102,7 @@ def _strangers(docker: Docker, project: str) -> list[str]:
     return sorted(set((docker("ps", "--format", "{{.Names}}") or "").split()) - ours)
 
 
-def is_address(value):
+def is_address(value: Any) -> bool:
     """Whether a value, as text, is an IPv4 or IPv6 address, without brackets."""
     try:
         ipaddress.ip_address(str(value))
@@ -110,7 +111,7 @@ def is_address(value):
     return True
 
 
-def has_address(address):
+def has_address(address: str) -> bool:
     """Whether this host has an address."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -120,7 +121,7 @@ def has_address(address):
     return True
 
 
-def own_address():
+def own_address() -> str:
     """The address that this host calls others from, or nothing. Connecting a datagram socket sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -130,7 +131,7 @@ def own_address():
         return probe.getsockname()[0]
 
 
-def bind_problem(bind):
+def bind_problem(bind: str) -> str | None:
     """Why ports cannot be published on this address, or None."""
     if not bind or (is_address(bind) and has_address(bind)):
         return None
@@ -141,14 +142,14 @@ def bind_problem(bind):
     return "this host does not have the address %s, which mlops_bind says; %s" % (bind, fix)
 
 
-def address_warning(address, bind):
+def address_warning(address: str, bind: str) -> str | None:
     """What may be wrong with the address that other hosts use, or None: a translated one is right and not the host's own."""
     if address == bind or not is_address(address) or has_address(address):
         return None
     return "this host does not have the address %s, which mlops_address says; that is right only where it is translated on the way" % address
 
 
-def numbers(version):
+def numbers(version: str) -> list[int]:
     """A version's leading numbers, such as [20, 10, 24] of 20.10.24+dfsg1; none where it starts with none."""
     found = re.match(r"v?(\d+(?:\.\d+)*)", version)
     return [int(part) for part in found.group(1).split(".")] if found else []
@@ -162,7 +163,7 @@ def lacking_products(engine: str, compose: str, oldest: str) -> list[str]:
     return lacking
 
 
-def compose_problem(lacking, os_release, distributions):
+def compose_problem(lacking: Sequence[str], os_release: str, distributions: Iterable[str]) -> str | None:
     """Why products that are lacking cannot be installed here, or None. os_release: the file's text."""
     fields = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
     here = "%s %s" % (fields.get("ID", "").strip('"\'').capitalize(), fields.get("VERSION_ID", "").strip('"\'').split(".")[0])
@@ -172,7 +173,7 @@ def compose_problem(lacking, os_release, distributions):
         " and ".join(lacking), ", ".join(distributions), here)
 
 
-def free_mib(path):
+def free_mib(path: str) -> tuple[int, str]:
     """Free space for root's data where path lies or will lie: (MiB, existing directory)."""
     while not os.path.isdir(path):
         path = os.path.dirname(path)
@@ -180,20 +181,20 @@ def free_mib(path):
     return stat.f_bavail * stat.f_frsize // 1048576, path
 
 
-def memory_mib(meminfo):
+def memory_mib(meminfo: str) -> int:
     """The host's memory in MiB, from the text of /proc/meminfo."""
     kib = dict(line.split(":", 1) for line in meminfo.splitlines())["MemTotal"].split()[0]
     return int(kib) // 1024
 
 
-def memory_problem(have, need):
+def memory_problem(have: int, need: int) -> str | None:
     """Why the memory (MiB) will not do, or None."""
     if have >= need:
         return None
     return "the host has %d MiB of memory and its roles need %d; give it more, move a role to another host, or set mlops_min_memory_mib" % (have, need)
 
 
-def engine_problem(version, oldest):
+def engine_problem(version: str, oldest: str) -> str | None:
     """Why the Engine that runs will not do, or None. version: as docker version tells it, such as 20.10.24+dfsg1."""
     if not oldest or not numbers(version) or numbers(version) >= numbers(oldest):
         return None

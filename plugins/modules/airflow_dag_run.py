@@ -58,6 +58,8 @@ elapsed: {description: Seconds from call to end., returned: success, type: float
 
 import json
 import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 
@@ -73,7 +75,7 @@ SHOWN_LOGS = 10
 class ApiError(Exception):
     """The API refused or did not answer; the text says what was asked and what came back."""
 
-    def __init__(self, text, status=None):
+    def __init__(self, text: str, status: int | None = None) -> None:
         super().__init__(text)
         self.status = status
 
@@ -81,12 +83,12 @@ class ApiError(Exception):
 class Airflow:
     """The calls of the public API that a run needs."""
 
-    def __init__(self, url, deadline):
+    def __init__(self, url: str, deadline: float) -> None:
         self.url = url.rstrip("/")
         self.deadline = deadline
         self.headers = {"Content-Type": "application/json", "Accept": "application/json"}
 
-    def call(self, method, path, body=None):
+    def call(self, method: str, path: str, body: Any = None) -> Any:
         """Decoded answer. Raises ApiError."""
         try:
             with open_url(self.url + path, method=method, data=None if body is None else json.dumps(body), headers=self.headers,
@@ -97,7 +99,7 @@ class Airflow:
         except (URLError, OSError, ValueError) as error:
             raise ApiError("%s %s%s: %s" % (method, self.url, path, error)) from error
 
-    def login(self, username, password):
+    def login(self, username: str, password: str) -> None:
         try:
             token = self.call("POST", "/auth/token", {"username": username, "password": password})["access_token"]
         except ApiError as error:
@@ -107,7 +109,7 @@ class Airflow:
             raise
         self.headers["Authorization"] = "Bearer " + token
 
-    def wait_for(self, name, path, expect):
+    def wait_for(self, name: str, path: str, expect: Any) -> Any:
         """Wait until a GET of path answers 200 and its JSON meets the expectations; the collection's one wait loop."""
         ended = wait({
             "checks": [{"name": name, "type": "http", "url": self.url + path, "headers": {"Authorization": self.headers["Authorization"]},
@@ -128,7 +130,7 @@ class Airflow:
             found += page
         return found
 
-    def log_tail(self, run_path, task, lines):
+    def log_tail(self, run_path: str, task: Mapping[str, Any], lines: int) -> list[str]:
         """End of a task's log as lines of text."""
         path = "%s/taskInstances/%s/logs/%d?full_content=true" % (run_path, quote(task["task_id"], safe=""), task["try_number"])
         if task.get("map_index", -1) >= 0:
@@ -148,13 +150,13 @@ class Airflow:
         return shown[-lines:]
 
 
-def name_of(task: dict) -> str:
+def name_of(task: Mapping[str, Any]) -> str:
     """What a task instance goes by."""
     index = task.get("map_index", -1)
     return task["task_id"] if index < 0 else "%s[%d]" % (task["task_id"], index)
 
 
-def find_or_trigger(api, module, dag_path):
+def find_or_trigger(api: Any, module: AnsibleModule, dag_path: str) -> Any:
     """(run id, whether it was triggered now). In check mode a run that would be triggered has no id."""
     wanted = module.params
     if wanted["run_id"]:
@@ -171,7 +173,7 @@ def find_or_trigger(api, module, dag_path):
     return api.call("POST", dag_path + "/dagRuns", body)["dag_run_id"], True
 
 
-def return_values_of(api, run_path, tasks):
+def return_values_of(api: Any, run_path: str, tasks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return values of the tasks that have one."""
     found = {}
     for task in tasks:
@@ -184,7 +186,7 @@ def return_values_of(api, run_path, tasks):
     return found
 
 
-def run(module, began):
+def run(module: AnsibleModule, began: float) -> Any:
     wanted = module.params
     password = wanted["password"]
     if wanted["password_file"]:
@@ -218,7 +220,7 @@ def run(module, began):
     module.exit_json(return_values=return_values_of(api, run_path, tasks), **result)
 
 
-def main():
+def main() -> None:
     began = time.monotonic()
     module = AnsibleModule(
         argument_spec={

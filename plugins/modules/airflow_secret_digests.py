@@ -53,6 +53,7 @@ failures:
 import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -60,7 +61,7 @@ PROGRAM = ["/opt/venv/bin/python", "-I", "-m", "mlops_airflow.effective"]
 NAMES = '{{.Label "com.docker.compose.service"}} {{.ID}}'
 
 
-def ask(container, key, timeout):
+def ask(container: str, key: str, timeout: float) -> Any:
     """(digests, None) of one container, or (None, why there are none)."""
     try:
         done = subprocess.run(["docker", "exec", "--interactive", container, *PROGRAM], input=key + "\n", capture_output=True, text=True,
@@ -75,7 +76,7 @@ def ask(container, key, timeout):
         return None, "its answer is no JSON"
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "project": {"type": "str", "required": True},

@@ -56,6 +56,8 @@ marks:
 import os
 import re
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -63,7 +65,7 @@ NAMED = 5  # services or files that a mark names
 SERVICE = re.compile(r"  ([\w.-]+):$")
 
 
-def services_of(text):
+def services_of(text: str) -> list[str]:
     """Names of the services in a services.yaml as template_tree writes it."""
     inside, names = False, []
     for line in text.splitlines():
@@ -75,7 +77,7 @@ def services_of(text):
     return names
 
 
-def roles_by_service(project):
+def roles_by_service(project: str) -> dict[str, str]:
     """Service -> role, of all services that the project holds."""
     found = {}
     for role in sorted(os.listdir(project)) if os.path.isdir(project) else []:
@@ -86,7 +88,7 @@ def roles_by_service(project):
     return found
 
 
-def marks(files, actions, name, roles):
+def marks(files: Iterable[str], actions: Iterable[Mapping[str, Any]], name: str, roles: Mapping[str, str]) -> dict[str, list[str]]:
     """Role -> what changed in it: services that were touched, else files that were delivered."""
     services: dict[str, set[str]] = {}
     delivered: dict[str, set[str]] = {}
@@ -103,7 +105,7 @@ def marks(files, actions, name, roles):
     return {role: sorted(services.get(role) or delivered[role]) for role in sorted(services.keys() | delivered.keys())}
 
 
-def exposition(role, what, now, duration):
+def exposition(role: str, what: Sequence[str], now: float, duration: float) -> str:
     """Text of one role's mark in Prometheus' format."""
     shown = ", ".join(what[:NAMED]) + (" and %d more" % (len(what) - NAMED) if len(what) > NAMED else "")
     shown = shown.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
@@ -113,7 +115,7 @@ def exposition(role, what, now, duration):
         ("mlops_deploy_info", "What that run changed.", 'role="%s",what="%s"' % (role, shown), "1")))
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "project": {"type": "path", "required": True},

@@ -196,6 +196,7 @@ kept: {description: Where MLflow keeps artifacts by the files that are there; em
 import os
 import re
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -270,7 +271,7 @@ ARGUMENTS = {
 
 
 class Host:
-    def __init__(self, module):
+    def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.docker = docker_of(module)
         self.filter = "label=%s=%s" % (_project.LABEL, module.params["project"])
@@ -289,7 +290,7 @@ class Host:
             return ""
         return found.group(1) if found else ""
 
-    def machine_problems(self, data):
+    def machine_problems(self, data: bool) -> Iterator[str | None]:
         """What the machine lacks: space, memory, an Engine and Compose that will do."""
         wanted = self.module.params
         free, where = free_mib(engine_data(self.docker))
@@ -308,7 +309,7 @@ class Host:
         return lacking_products(self.engine, self.compose, self.module.params["min_compose"])
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, required_together=[("project", "state_path")], supports_check_mode=True)
     wanted = module.params
     host = Host(module)

@@ -179,7 +179,7 @@ def run(module: AnsibleModule, command: list[str]) -> tuple[int, str, str]:
     return module.run_command(command)
 
 
-def main():
+def main() -> None:
     trees = {
         "src": {"type": "path", "required": True},
         "dest": {"type": "str", "required": True},
