@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 import pathlib
 import re
 import subprocess
@@ -175,6 +176,18 @@ def encoding_rules() -> Iterator[str]:
     yield from (f"__mlops_compose_header:{line}: {what}" for line, what in unencoded(header, True))
 
 
+def circle_rules() -> Iterator[str]:
+    """Folders of the plugins' own modules that need each other, each by its modules or by those of folders in between."""
+    for base in ("module_utils", "plugin_utils"):
+        needs: dict[str, set[str]] = {}
+        for path in (ROOT / "plugins" / base).glob("*/*.py"):
+            needs.setdefault(path.parent.name, set()).update(re.findall(rf"^from [\w.]+\.{base}\.(_\w+)[. ]", path.read_text(), re.MULTILINE))
+        try:
+            graphlib.TopologicalSorter({folder: others - {folder} for folder, others in needs.items()}).prepare()
+        except graphlib.CycleError as error:
+            yield f"plugins/{base}: folders that need each other: {' needs '.join(reversed(error.args[1]))}"
+
+
 def text_rules(paths: list[pathlib.Path]) -> Iterator[str]:
     for path in paths:
         name = path.relative_to(ROOT)
@@ -191,7 +204,7 @@ def text_rules(paths: list[pathlib.Path]) -> Iterator[str]:
 
 def main() -> int:
     paths = files()
-    found = [*bad_tasks(paths), *free_plays(paths), *role_rules(), *scenario_rules(), *encoding_rules(), *text_rules(paths)]
+    found = [*bad_tasks(paths), *free_plays(paths), *role_rules(), *scenario_rules(), *encoding_rules(), *circle_rules(), *text_rules(paths)]
     print("\n".join(found) or "lint_rules: nothing found")
     return 1 if found else 0
 

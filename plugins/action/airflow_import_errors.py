@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.mlops.stack.plugins.plugin_utils._dag_files import NoRuff, findings, import_warning
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._dag_files import NoRuff, findings, import_warning
 
 
 class ActionModule(ActionBase):

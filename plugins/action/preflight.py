@@ -17,17 +17,17 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.mlops.stack.plugins.module_utils._versions import unknown_problems, version_problems
+from ansible_collections.mlops.stack.plugins.module_utils._preflight._versions import unknown_problems, version_problems
 from ansible_collections.mlops.stack.plugins.modules.preflight import ARGUMENTS
-from ansible_collections.mlops.stack.plugins.plugin_utils._airflow_given import airflow_problems, login_problems
 from ansible_collections.mlops.stack.plugins.plugin_utils._controller import require_ansible
-from ansible_collections.mlops.stack.plugins.plugin_utils._dag_files import dag_warnings
-from ansible_collections.mlops.stack.plugins.plugin_utils._given_files import given_file_problems
-from ansible_collections.mlops.stack.plugins.plugin_utils._inventory import inventory_problems
-from ansible_collections.mlops.stack.plugins.plugin_utils._shapes import is_image, is_port
-from ansible_collections.mlops.stack.plugins.plugin_utils._targets import targets
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._airflow_given import airflow_problems, login_problems
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._dag_files import dag_warnings
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._given_files import given_file_problems
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._inventory import inventory_problems
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._shapes import is_image, is_port
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._targets import targets
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._variables import variable_problems
 from ansible_collections.mlops.stack.plugins.plugin_utils._team_folder import team_folder_problems
-from ansible_collections.mlops.stack.plugins.plugin_utils._variables import variable_problems
 
 ON_HOST = ("project", "state_path", "runs_parts", "bridge", "start_empty", "given_images", "ports", "reach", "bind", "address", "min_free_mib",
            "min_memory_mib", "min_engine", "min_compose", "distributions")

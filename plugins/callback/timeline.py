@@ -66,8 +66,8 @@ from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
 from ansible_collections.mlops.stack.plugins.plugin_utils._report import write_report
-from ansible_collections.mlops.stack.plugins.plugin_utils._timeline import Service, Timeline
-from ansible_collections.mlops.stack.plugins.plugin_utils._timeline_page import page
+from ansible_collections.mlops.stack.plugins.plugin_utils._timeline._page import page
+from ansible_collections.mlops.stack.plugins.plugin_utils._timeline._rows import Service, Timeline
 
 MODULES = ("mlops.stack.wait_healthy", "wait_healthy")
 VARIABLE = "mlops_report_dir"

@@ -1,7 +1,7 @@
 # Copyright (c) mlops.stack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of wait_healthy's options; those of a check are declared in module_utils/_wait_spec.py."""
+"""Documentation of wait_healthy's options; those of a check are declared in module_utils/_wait/_spec.py."""
 
 from __future__ import annotations
 

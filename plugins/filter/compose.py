@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.mlops.stack.plugins.plugin_utils._shapes import memory_bytes
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._shapes import memory_bytes
 
 # What JSON lets stand for itself and YAML does not take, or takes for a line break (YAML 1.2.2, 5.1 and 5.4).
 NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.mlops.stack.plugins.plugin_utils._secret_names import is_hidden
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._secret_names import is_hidden
 
 
 def _shown(name: str, value: Any, secret: bool = False) -> Any:

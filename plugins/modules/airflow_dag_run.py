@@ -65,7 +65,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
-from ansible_collections.mlops.stack.plugins.module_utils._wait_run import wait
+from ansible_collections.mlops.stack.plugins.module_utils._wait._run import wait
 
 REQUEST_TIMEOUT = 30  # seconds
 ENDED = ["success", "failed"]

@@ -200,21 +200,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.stack.plugins.module_utils import _host_docker, _host_network, _project, _reach
-from ansible_collections.mlops.stack.plugins.module_utils._docker_cli import docker_of, engine_data
-from ansible_collections.mlops.stack.plugins.module_utils._host_checks import (
-    address_warning,
-    bind_problem,
-    compose_problem,
-    engine_problem,
-    free_mib,
-    lacking_products,
-    memory_mib,
-    memory_problem,
-    own_address,
-    port_problems,
-)
-from ansible_collections.mlops.stack.plugins.module_utils._versions import given_problems, image_versions
+from ansible_collections.mlops.stack.plugins.module_utils._docker import _host as _host_docker
+from ansible_collections.mlops.stack.plugins.module_utils._docker._cli import docker_of, engine_data
+from ansible_collections.mlops.stack.plugins.module_utils._preflight import _checks, _network, _project, _reach
+from ansible_collections.mlops.stack.plugins.module_utils._preflight._versions import given_problems, image_versions
 
 OS_RELEASE = "/etc/os-release"
 # MiB that a host needs whose images and volumes are there.
@@ -293,20 +282,20 @@ class Host:
     def machine_problems(self, data: bool) -> Iterator[str | None]:
         """What the machine lacks: space, memory, an Engine and Compose that will do."""
         wanted = self.module.params
-        free, where = free_mib(engine_data(self.docker))
+        free, where = _checks.free_mib(engine_data(self.docker))
         need = min(wanted["min_free_mib"], SETTLED) if data else wanted["min_free_mib"]
         if free < need:
             yield "%d MiB are free in %s and %d are needed; make room (docker system prune) or set mlops_min_free_mib" % (free, where, need)
         with open("/proc/meminfo", encoding="ascii") as handle:
-            yield memory_problem(memory_mib(handle.read()), wanted["min_memory_mib"])
-        yield engine_problem(self.engine, wanted["min_engine"])
+            yield _checks.memory_problem(_checks.memory_mib(handle.read()), wanted["min_memory_mib"])
+        yield _checks.engine_problem(self.engine, wanted["min_engine"])
         if wanted["distributions"] and wanted["min_compose"] and os.path.exists(OS_RELEASE):
             with open(OS_RELEASE, encoding="utf-8") as handle:
-                yield compose_problem(self.lacking(), handle.read(), wanted["distributions"])
+                yield _checks.compose_problem(self.lacking(), handle.read(), wanted["distributions"])
 
     def lacking(self) -> list[str]:
         """What the role docker has to install or to start."""
-        return lacking_products(self.engine, self.compose, self.module.params["min_compose"])
+        return _checks.lacking_products(self.engine, self.compose, self.module.params["min_compose"])
 
 
 def main() -> None:
@@ -328,12 +317,12 @@ def main() -> None:
     config = _host_docker.client_config(_host_docker.config_path(os.environ))
     problems.append(_host_docker.other_engine_problem(os.environ, config, _host_docker.config_path(os.environ)))
     problems.append(_host_docker.mapped_problem(host.docker("info", "--format", "{{.SecurityOptions}}") or ""))
-    problems.append(bind_problem(wanted["bind"]))
-    taken, mended = port_problems(wanted["ports"], host.docker, host.filter)
+    problems.append(_checks.bind_problem(wanted["bind"]))
+    taken, mended = _checks.port_problems(wanted["ports"], host.docker, host.filter)
     problems += taken
     problems += host.machine_problems(about["data"])
     problems += given_problems(host.docker, wanted["given_images"], config)
-    warning = address_warning(wanted["address"], wanted["bind"])
+    warning = _checks.address_warning(wanted["address"], wanted["bind"])
     module.exit_json(
         changed=False, now=time.time(), kept=kept, given_versions=image_versions(host.docker, wanted["given_images"]),
         **{"lost": [], "remembered": remembered, **about, "doubts": about.get("doubts", []) + ([warning] if warning else []) + mended},
@@ -342,7 +331,7 @@ def main() -> None:
         proxies=_host_docker.proxies(config),
         bridges=_project.bridges(host.docker, wanted["project"]) if wanted["project"] else [],
         served_by=_project.served_by(host.docker, wanted["project"]) if wanted["project"] else {},
-        known={"names": _host_network.names(), "addresses": _host_network.addresses(), "address": own_address()},
+        known={"names": _network.names(), "addresses": _network.addresses(), "address": _checks.own_address()},
         images=(host.docker("image", "ls", "--filter", "reference=mlops/*", "--format", "{{.Repository}}:{{.Tag}}") or "").split())
 
 

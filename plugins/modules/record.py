@@ -74,9 +74,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.stack.plugins.module_utils import _project
-from ansible_collections.mlops.stack.plugins.module_utils._docker_cli import Docker, docker_of
-from ansible_collections.mlops.stack.plugins.module_utils._versions import image_versions, unknown_problems, version_problems
+from ansible_collections.mlops.stack.plugins.module_utils._docker._cli import Docker, docker_of
+from ansible_collections.mlops.stack.plugins.module_utils._preflight import _project
+from ansible_collections.mlops.stack.plugins.module_utils._preflight._versions import image_versions, unknown_problems, version_problems
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "looked", "absent"], "default": "present"},

@@ -268,8 +268,8 @@ import time
 BEGAN = time.monotonic()
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
-from ansible_collections.mlops.stack.plugins.module_utils._wait_run import wait, without_secrets
-from ansible_collections.mlops.stack.plugins.module_utils._wait_spec import CHECK_SPEC, BadChecks
+from ansible_collections.mlops.stack.plugins.module_utils._wait._run import wait, without_secrets
+from ansible_collections.mlops.stack.plugins.module_utils._wait._spec import CHECK_SPEC, BadChecks
 
 INTERVAL_SPEC = {
     "min": {"type": "float", "default": 0.02},

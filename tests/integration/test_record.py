@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from ansible_collections.mlops.stack.plugins.module_utils import _project
-from ansible_collections.mlops.stack.plugins.module_utils._docker_cli import ENGINE_DATA, engine_data
+from ansible_collections.mlops.stack.plugins.module_utils._docker._cli import ENGINE_DATA, engine_data
+from ansible_collections.mlops.stack.plugins.module_utils._preflight import _project
 from stack_plays import ROOT, Stack
 
 # Any image with a process that stays and ends at once when it is told to.

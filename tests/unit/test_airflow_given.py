@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from ansible_collections.mlops.stack.plugins.filter.secret_differences import secret_differences
-from ansible_collections.mlops.stack.plugins.plugin_utils._airflow_given import airflow_problems, login_problems
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._airflow_given import airflow_problems, login_problems
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 HUSH = "hush-0451"

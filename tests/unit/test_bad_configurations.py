@@ -12,7 +12,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.mlops.stack.plugins.filter.dotenv import from_dotenv, to_dotenv
 from ansible_collections.mlops.stack.plugins.plugin_utils._dotenv import variable_problems
-from ansible_collections.mlops.stack.plugins.plugin_utils._given_files import folder_problems, given_file_problems, place_warnings
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._given_files import folder_problems, given_file_problems, place_warnings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TABLES = yaml.safe_load((ROOT / "roles/mlops/vars/main/dotenv.yml").read_text())

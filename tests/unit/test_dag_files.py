@@ -5,7 +5,7 @@ import shutil
 import sys
 
 import pytest
-from ansible_collections.mlops.stack.plugins.plugin_utils._dag_files import Finding, dag_warnings, findings, import_warning
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._dag_files import Finding, dag_warnings, findings, import_warning
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 AIRFLOW_2 = ROOT / "molecule/airflow/airflow2"

@@ -1,7 +1,7 @@
 """By which addresses a host is known: those of its containers' networks come and go, and are not among them."""
 
 import pytest
-from ansible_collections.mlops.stack.plugins.module_utils._host_network import addresses, ipv4_addresses, ipv6_addresses, leads_out, names, own_addresses
+from ansible_collections.mlops.stack.plugins.module_utils._preflight._network import addresses, ipv4_addresses, ipv6_addresses, leads_out, names, own_addresses
 
 LASTING, TEMPORARY, LINK = "20010db8000000000000000000000007", "20010db80000000000000000000000ff", "fe80000000000000004206fffeff13df"
 IF_INET6 = f"{LASTING} 02 40 00 80     eth0\n{TEMPORARY} 02 40 00 01     eth0\n{LINK} 03 40 20 80  docker0\n"

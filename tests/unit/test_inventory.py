@@ -4,9 +4,9 @@ import socket
 import time
 
 import pytest
-from ansible_collections.mlops.stack.plugins.module_utils import _reach as reach
-from ansible_collections.mlops.stack.plugins.plugin_utils._inventory import inventory_problems
-from ansible_collections.mlops.stack.plugins.plugin_utils._targets import targets
+from ansible_collections.mlops.stack.plugins.module_utils._preflight import _reach as reach
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._inventory import inventory_problems
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._targets import targets
 
 STACK = {
     "known": ["infra", "mlflow", "airflow", "airflow_worker", "monitoring"],

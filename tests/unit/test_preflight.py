@@ -5,8 +5,8 @@ import socket
 import pytest
 from ansible_collections.mlops.stack.plugins.action import preflight as controller
 from ansible_collections.mlops.stack.plugins.filter.dotenv import to_dotenv
-from ansible_collections.mlops.stack.plugins.module_utils import _host_checks as host
-from ansible_collections.mlops.stack.plugins.module_utils import _project as project
+from ansible_collections.mlops.stack.plugins.module_utils._preflight import _checks as host
+from ansible_collections.mlops.stack.plugins.module_utils._preflight import _project as project
 from ansible_collections.mlops.stack.plugins.modules import preflight as module
 
 
@@ -234,10 +234,10 @@ def test_a_host_holds_data_where_volumes_are_or_where_it_remembers_some_and_cann
 
 @pytest.mark.parametrize("data, need", [(False, 10**9), (True, module.SETTLED)])
 def test_space_that_is_missing_is_told_with_what_is_needed(data, need, monkeypatch):
-    monkeypatch.setattr(module, "free_mib", lambda path: (need - 1, path))
+    monkeypatch.setattr(module._checks, "free_mib", lambda path: (need - 1, path))
     told = [problem for problem in module.Host(Engine(min_free_mib=10**9)).machine_problems(data) if problem]
     assert len(told) == 1 and "%d MiB are free in " % (need - 1) in told[0] and "and %d are needed" % need in told[0]
-    monkeypatch.setattr(module, "free_mib", lambda path: (need, path))
+    monkeypatch.setattr(module._checks, "free_mib", lambda path: (need, path))
     assert [problem for problem in module.Host(Engine(min_free_mib=10**9)).machine_problems(data) if problem] == []
 
 

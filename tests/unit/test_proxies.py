@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 from ansible_collections.mlops.stack.plugins.action.template_tree import File, complete_services
-from ansible_collections.mlops.stack.plugins.module_utils import _host_docker
+from ansible_collections.mlops.stack.plugins.module_utils._docker import _host as _host_docker
 from ansible_collections.mlops.stack.plugins.plugin_utils._proxies import without_proxy
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import pytest
 from ansible_collections.mlops.stack.plugins.callback.timeline import lines
 from ansible_collections.mlops.stack.plugins.plugin_utils._report import write_report
-from ansible_collections.mlops.stack.plugins.plugin_utils._timeline import SILENT, Timeline
-from ansible_collections.mlops.stack.plugins.plugin_utils._timeline_page import page
+from ansible_collections.mlops.stack.plugins.plugin_utils._timeline._page import page
+from ansible_collections.mlops.stack.plugins.plugin_utils._timeline._rows import SILENT, Timeline
 
 UTILS = pathlib.Path(__file__).resolve().parents[2] / "plugins/module_utils"
 REFUSED, LATE, OK = ("transient", "refused"), ("transient", "http_status"), ("ready", "ok")
@@ -66,7 +66,7 @@ def path(made):
 
 def test_every_code_of_the_probes_is_either_an_answer_or_silence():
     found = set()
-    for source in UTILS.glob("_*.py"):
+    for source in UTILS.rglob("_*.py"):
         text = source.read_text()
         found |= set(re.findall(r"\b(?:ready|transient|suspect|permanent|make)\(\s*\"([a-z_]+)\"", text))
         found |= set(re.findall(r"errno\.E\w+: \"([a-z_]+)\"", text))

@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 from ansible_collections.mlops.stack.plugins.filter.configuration import configuration
-from ansible_collections.mlops.stack.plugins.plugin_utils._secret_names import is_hidden
-from ansible_collections.mlops.stack.plugins.plugin_utils._variables import variable_problems
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._secret_names import is_hidden
+from ansible_collections.mlops.stack.plugins.plugin_utils._preflight._variables import variable_problems
 
 ROLES = str(pathlib.Path(__file__).resolve().parent.parent.parent / "roles")
 HUSH = "hush-0451"

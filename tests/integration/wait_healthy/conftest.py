@@ -8,7 +8,7 @@ import tempfile
 import threading
 
 import pytest
-from ansible_collections.mlops.stack.plugins.module_utils._wait_run import wait
+from ansible_collections.mlops.stack.plugins.module_utils._wait._run import wait
 from stack_images import image
 from wait_real import Containers, Postgres, Redis
 

@@ -7,9 +7,9 @@ import threading
 import time
 
 import pytest
-from ansible_collections.mlops.stack.plugins.module_utils._wait_net import Net
-from ansible_collections.mlops.stack.plugins.module_utils._wait_run import wait as wait_for
-from ansible_collections.mlops.stack.plugins.module_utils._wait_spec import KINDS
+from ansible_collections.mlops.stack.plugins.module_utils._net._connection import Net
+from ansible_collections.mlops.stack.plugins.module_utils._wait._run import wait as wait_for
+from ansible_collections.mlops.stack.plugins.module_utils._wait._spec import KINDS
 from wait_fake_docker import FakeDocker
 from wait_servers import Adv
 

@@ -6,8 +6,7 @@ import json
 import time
 
 import pytest
-from ansible_collections.mlops.stack.plugins.module_utils._wait_check import CheckState, Interval, as_absent
-from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import (
+from ansible_collections.mlops.stack.plugins.module_utils._net._outcome import (
     Outcome,
     permanent,
     ready,
@@ -16,8 +15,9 @@ from ansible_collections.mlops.stack.plugins.module_utils._wait_outcome import (
     suspect,
     transient,
 )
-from ansible_collections.mlops.stack.plugins.module_utils._wait_redact import Redactor, secrets_in
-from ansible_collections.mlops.stack.plugins.module_utils._wait_spec import Defaults, parse
+from ansible_collections.mlops.stack.plugins.module_utils._wait._check import CheckState, Interval, as_absent
+from ansible_collections.mlops.stack.plugins.module_utils._wait._redact import Redactor, secrets_in
+from ansible_collections.mlops.stack.plugins.module_utils._wait._spec import Defaults, parse
 
 
 def state(redact=str, **options):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from ansible_collections.mlops.stack.plugins.module_utils._docker_api import parse_host, parse_time
-from ansible_collections.mlops.stack.plugins.module_utils._docker_track import Track, is_unhealthy
-from ansible_collections.mlops.stack.plugins.module_utils._probe_docker import Want, judge, judge_all, slow_health
+from ansible_collections.mlops.stack.plugins.module_utils._docker._api import parse_host, parse_time
+from ansible_collections.mlops.stack.plugins.module_utils._docker._track import Track, is_unhealthy
+from ansible_collections.mlops.stack.plugins.module_utils._probe._docker import Want, judge, judge_all, slow_health
 from wait_fake_docker import SECOND, container
 
 T0 = 1_700_000_000 * SECOND

@@ -6,8 +6,8 @@ import itertools
 import json
 
 import pytest
-from ansible_collections.mlops.stack.plugins.module_utils._docker_track import Track
-from ansible_collections.mlops.stack.plugins.module_utils._docker_watch import Key, Target
+from ansible_collections.mlops.stack.plugins.module_utils._docker._track import Track
+from ansible_collections.mlops.stack.plugins.module_utils._docker._watch import Key, Target
 from wait_fake_docker import SECOND, container
 
 T0 = 1_700_000_000 * SECOND

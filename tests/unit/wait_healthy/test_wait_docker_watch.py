@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from ansible_collections.mlops.stack.plugins.module_utils import _probe_docker
+from ansible_collections.mlops.stack.plugins.module_utils._probe import _docker as _probe_docker
 from wait_fake_docker import SECOND, FakeDocker, check, container, frames, shown
 from wait_servers import codes, events
 
@@ -215,7 +215,7 @@ def test_a_daemon_that_answers_500_is_suspect(wait, docker, later):
 
 
 def test_a_lost_event_is_made_up_for_by_the_safety_inspect(wait, docker, monkeypatch):
-    from ansible_collections.mlops.stack.plugins.module_utils import _docker_watch
+    from ansible_collections.mlops.stack.plugins.module_utils._docker import _watch as _docker_watch
 
     monkeypatch.setattr(_docker_watch, "SAFETY", 0.4)
     docker.set(container(health="starting"))

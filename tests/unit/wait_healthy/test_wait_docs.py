@@ -5,10 +5,10 @@ import pathlib
 import re
 
 import yaml
-from ansible_collections.mlops.stack.plugins.module_utils import _wait_net
+from ansible_collections.mlops.stack.plugins.module_utils._net import _connection as _wait_net
 from ansible_collections.mlops.stack.plugins.modules import wait_healthy
 
-PLUGINS = pathlib.Path(_wait_net.__file__).parents[1]
+PLUGINS = pathlib.Path(_wait_net.__file__).parents[2]
 MAKERS = {"ready", "transient", "suspect", "permanent", "make"}
 # Of a container's log, never of a check.
 INTERNAL = {"log_unreadable"}
@@ -26,7 +26,7 @@ def strings(node):
 def codes():
     """First arguments of all calls that make an outcome, whatever they choose between."""
     found = set(_wait_net._CODES.values())
-    for path in (PLUGINS / "module_utils").glob("_*.py"):
+    for path in (PLUGINS / "module_utils").rglob("_*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MAKERS and node.args:
                 found |= {text for text in strings(node.args[0]) if re.fullmatch(r"[a-z_]+", text)}

@@ -10,8 +10,8 @@ import threading
 import time
 
 import pytest
-from ansible_collections.mlops.stack.plugins.module_utils import _wait_run
-from ansible_collections.mlops.stack.plugins.module_utils._wait_report import cap
+from ansible_collections.mlops.stack.plugins.module_utils._wait import _run as _wait_run
+from ansible_collections.mlops.stack.plugins.module_utils._wait._report import cap
 from wait_fake_docker import SECOND, container, frames
 from wait_servers import OK, UNAVAILABLE, Hang, Read, codes, events, http, reply
 
@@ -118,7 +118,7 @@ def test_stable_for_holds_for_all_together(run, adv):
 
 
 def test_a_bug_in_a_probe_surfaces(run, adv, monkeypatch):
-    from ansible_collections.mlops.stack.plugins.module_utils import _wait_spec
+    from ansible_collections.mlops.stack.plugins.module_utils._wait import _spec as _wait_spec
 
     def broken(_check, _net, _deadline):
         raise KeyError("a bug")
@@ -130,7 +130,8 @@ def test_a_bug_in_a_probe_surfaces(run, adv, monkeypatch):
 
 def test_probing_is_no_burden(run, adv, monkeypatch):
     """An attempt that takes 20 ms of CPU time is followed by a pause of ten times that."""
-    from ansible_collections.mlops.stack.plugins.module_utils import _wait_outcome, _wait_spec
+    from ansible_collections.mlops.stack.plugins.module_utils._net import _outcome as _wait_outcome
+    from ansible_collections.mlops.stack.plugins.module_utils._wait import _spec as _wait_spec
 
     def busy(_check, _net, _deadline):
         end = time.thread_time() + 0.02

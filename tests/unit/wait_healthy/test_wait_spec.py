@@ -11,8 +11,8 @@ import sys
 import pytest
 import yaml
 from ansible_collections.mlops.stack.plugins.doc_fragments.wait_healthy import ModuleDocFragment
-from ansible_collections.mlops.stack.plugins.module_utils._wait_run import load
-from ansible_collections.mlops.stack.plugins.module_utils._wait_spec import CHECK_SPEC, COMMON, KINDS, BadChecks, Defaults, parse
+from ansible_collections.mlops.stack.plugins.module_utils._wait._run import load
+from ansible_collections.mlops.stack.plugins.module_utils._wait._spec import CHECK_SPEC, COMMON, KINDS, BadChecks, Defaults, parse
 from ansible_collections.mlops.stack.plugins.modules import wait_healthy
 
 
@@ -240,7 +240,7 @@ def test_the_examples_are_valid(tmp_path):
 def test_b43_nothing_is_imported_that_a_managed_node_may_lack():
     """Only the standard library and ansible.module_utils; neither the Docker SDK nor requests."""
     folder = pathlib.Path(wait_healthy.__file__).parent.parent
-    patterns = ("modules/wait_healthy.py", "module_utils/_wait*.py", "module_utils/_probe*.py", "module_utils/_docker*.py", "module_utils/_pg*.py")
+    patterns = ("modules/wait_healthy.py", *(f"module_utils/{name}/_*.py" for name in ("_net", "_docker", "_probe", "_wait")))
     files = [path for pattern in patterns for path in folder.glob(pattern)]
     assert len(files) > 15
     standard = getattr(sys, "stdlib_module_names", None)

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from ansible_collections.mlops.stack.plugins.module_utils._wait_resolve import Resolver
+from ansible_collections.mlops.stack.plugins.module_utils._net._resolve import Resolver
 from wait_servers import Drip, Hang, Read, Repeat, Reset, Wait, codes
 
 
