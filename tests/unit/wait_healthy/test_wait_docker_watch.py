@@ -191,7 +191,7 @@ def test_a_daemon_that_starts_late(run, tmp_path, later, request):
         request.addfinalizer(fake.close)
         fake.set(container())
 
-    later(0.2, start)
+    later(0.8, start)
     result = run(check(), docker_host=f"unix://{path}")
     assert codes(result, "web") == ["docker_unreachable", "running"]
 
@@ -208,7 +208,7 @@ def test_permission_denied_is_permanent(wait, docker, monkeypatch):
 def test_a_daemon_that_answers_500_is_suspect(wait, docker, later):
     docker.set(container())
     docker.fail_status = 500
-    later(0.2, setattr, docker, "fail_status", 0)
+    later(0.8, setattr, docker, "fail_status", 0)
     result = wait(check())
     assert codes(result, "web") == ["docker_error", "running"]
     assert "the daemon is unwell" in result["checks"]["web"]["timeline"][0]["detail"]
@@ -227,9 +227,9 @@ def test_a_lost_event_is_made_up_for_by_the_safety_inspect(wait, docker, monkeyp
 def test_without_a_stream_containers_are_polled(wait, docker, later):
     docker.refuse_events = True
     docker.set(container(health="starting"))
-    later(0.2, docker.lose, container(health="healthy"))
+    later(0.8, docker.lose, container(health="healthy"))
     result = wait(check(state="healthy"))
-    assert not result["failed"] and result["docker"]["events"] == "polling" and result["elapsed"] < 2
+    assert not result["failed"] and result["docker"]["events"] == "polling" and result["elapsed"] < 3
 
 
 def test_a_cut_stream_is_reopened_where_it_broke(wait, docker):

@@ -22,9 +22,8 @@ def test_a_ready_server_takes_one_attempt(run, adv):
 
 
 def test_refused_then_503_then_200_leaves_three_entries(run, adv, later):
-    server = adv(http(UNAVAILABLE), listen=False)
-    later(0.25, server.listen)
-    later(0.5, lambda: server.scripts.insert(0, http(OK)) or server.scripts.pop())
+    server = adv(http(UNAVAILABLE), http(UNAVAILABLE), http(OK), listen=False)
+    later(1.0, server.listen)
     result = run({"type": "http", "name": "web", "url": server.url})
     assert codes(result, "web") == ["refused", "http_status", "ok"]
     refused, unavailable, good = result["checks"]["web"]["timeline"]

@@ -160,10 +160,10 @@ def test_b41_the_temporary_server_of_the_first_start(run, adv, tmp_path, later):
         temporary.close()
         path.unlink()
 
-    later(0.2, restart)
-    later(0.5, lambda: real.append(adv(says(SASL), path=str(path))))
     check = {"type": "postgres", "name": "db", "host": str(tmp_path)}
-    assert not run(check)["failed"] and not real
-    result = run(check, stable_for=0.4)
+    assert not run(check)["failed"]
+    later(0.5, restart)
+    later(0.8, lambda: real.append(adv(says(SASL), path=str(path))))
+    result = run(check, stable_for=1.0)
     assert not result["failed"] and real
     assert codes(result, "db")[0] == codes(result, "db")[-1] == "ok" and len(codes(result, "db")) >= 3
