@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from ansible_collections.mlops.stack.plugins.module_utils._probe import _docker as _probe_docker
 from ansible_collections.mlops.stack.plugins.module_utils._wait import _run as _wait_run
 from ansible_collections.mlops.stack.plugins.module_utils._wait._report import cap
 from wait_fake_docker import SECOND, container, frames
@@ -291,7 +292,8 @@ def test_a_slice_shorter_than_an_attempt_still_gets_its_answer(sliced, adv):
     assert not result["failed"] and result["checks"]["web"]["attempts"] == server.count == 1
 
 
-def test_a_crash_between_two_slices_is_not_missed(sliced, docker):
+def test_a_crash_between_two_slices_is_not_missed(sliced, docker, monkeypatch):
+    monkeypatch.setattr(_probe_docker, "SETTLED", 0.5)
     started, again = time.time_ns() - 60 * SECOND, []
     docker.set(container(health="starting", policy="always", started=started))
 
@@ -306,6 +308,7 @@ def test_a_crash_between_two_slices_is_not_missed(sliced, docker):
             docker.emit(container(), "health_status: healthy")
 
     result = sliced({"type": "docker", "name": "web", "container": "web", "state": "healthy"}, docker_host=docker.host, between=crash)
+    assert not result["failed"] and result["slices"] >= 3
     shown = result["checks"]["web"]["container"]
     assert [one["code"] for one in shown["exits"]] == [7] and shown["restarts_seen"] == 1
     assert ("die", "exit code 7") in events(result, "web")
