@@ -15,7 +15,9 @@ printf '%s\\n' '#!/bin/sh' '[ ! -e /run/slow ] || sleep 60' 'exec /usr/sbin/runc
 chmod +x /usr/local/sbin/runc
 """
 REFUSED = 'docker start "$1" 2>&1 | grep -q "port is already allocated"'
-KEPT = 'for arguments in /proc/[0-9]*/cmdline; do tr "\\0" " " <$arguments; echo; done 2>/dev/null | grep -q "docker-proxy .*-host-port $1 "'
+# What makes the container is waited for, so the Engine has written down all that it knows of the port, a proxy's start alone does not say so.
+RUNNING = 'for arguments in /proc/[0-9]*/cmdline; do tr "\\0" " " <$arguments; echo; done 2>/dev/null | grep -q '
+KEPT = RUNNING + '"docker-proxy .*-host-port $1 " && ' + RUNNING + '"^/bin/sh /usr/local/sbin/runc .*create"'
 
 
 def on(host: str, command: str, *arguments: str) -> int:
