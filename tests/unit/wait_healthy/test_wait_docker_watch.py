@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import threading
 import time
 
+from ansible_collections.mlops.stack.plugins.module_utils._docker import _watch as _docker_watch
 from ansible_collections.mlops.stack.plugins.module_utils._probe import _docker as _probe_docker
 from wait_fake_docker import SECOND, FakeDocker, check, container, frames, shown
 from wait_servers import codes, events
@@ -197,9 +200,6 @@ def test_a_daemon_that_starts_late(run, tmp_path, later, request):
 
 
 def test_permission_denied_is_permanent(wait, docker, monkeypatch):
-    import errno
-    import socket
-
     monkeypatch.setattr(socket.socket, "connect_ex", lambda _self, _address: errno.EACCES)
     result = wait(check())
     assert result["reason"] == "permanent" and "docker group" in result["msg"] and result["elapsed"] < 1
@@ -215,8 +215,6 @@ def test_a_daemon_that_answers_500_is_suspect(wait, docker, later):
 
 
 def test_a_lost_event_is_made_up_for_by_the_safety_inspect(wait, docker, monkeypatch):
-    from ansible_collections.mlops.stack.plugins.module_utils._docker import _watch as _docker_watch
-
     monkeypatch.setattr(_docker_watch, "SAFETY", 0.4)
     docker.set(container(health="starting"))
     docker.then(docker.lose, container(health="healthy"))
@@ -275,8 +273,7 @@ def test_a_crash_during_the_first_look_is_not_missed(wait, docker, monkeypatch):
     """The first inspect shows the life before; its answer comes after the events of the crash."""
     monkeypatch.setattr(_probe_docker, "SETTLED", 0.5)
     old = container(health="starting", policy="always")
-    crashed = threading.Event()
-    again = []
+    crashed, again = threading.Event(), []
 
     def slow_look():
         if not crashed.is_set():
@@ -291,8 +288,7 @@ def test_a_crash_during_the_first_look_is_not_missed(wait, docker, monkeypatch):
 
     docker.containers["web"] = slow_look
     result = wait(check(state="healthy"))
-    assert not result["failed"]
-    assert [one["code"] for one in shown(result)["exits"]] == [6]
+    assert not result["failed"] and [one["code"] for one in shown(result)["exits"]] == [6]
 
 
 def test_b47_web_and_web_2(wait, docker):
