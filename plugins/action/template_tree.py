@@ -163,14 +163,8 @@ def complete_services(
     return HEADER.format(role=role) + body
 
 
-def service_names(text: bytes) -> list[str]:
-    """The services of a services.yaml."""
-    return list((yaml.safe_load(text) or {}).get("services") or {})
-
-
-def without_others(text: str, present: Collection[str]) -> str:
-    """services.yaml without what its services depend on that is none of those present: services of another role, which may not be there."""
-    document = yaml.safe_load(text)
+def without_others(document: dict[str, Any], present: Collection[str]) -> str:
+    """A services.yaml without what its services depend on that is none of those present: services of another role, which may not be there."""
     services = document.get("services") or {}
     for service in services.values():
         wanted = service.get("depends_on") or []
@@ -265,14 +259,15 @@ class ActionModule(ActionBase):
 
     def _hand_over(self, roles: dict[str, dict[str, File]]) -> str:
         """Pack the files of all roles and bring the archive to the managed host; returns its path there."""
-        services = {name for files in roles.values() if SERVICES in files for name in service_names(files[SERVICES].content)}
+        documents = {role: yaml.safe_load(files[SERVICES].content) or {} for role, files in roles.items() if SERVICES in files}
+        services = {name for document in documents.values() for name in document.get("services") or {}}
         with tempfile.NamedTemporaryFile(prefix="template_tree.", suffix=".tar") as local:
             with tarfile.open(local.name, "w") as tar:
                 for role, files in roles.items():
                     packed = {name: file.content for name, file in files.items()}
                     packed[MANIFEST] = json.dumps({name: file.manifest() for name, file in files.items()}).encode()
-                    if SERVICES in files:
-                        packed[ALONE] = without_others(files[SERVICES].content.decode(), services).encode()
+                    if role in documents:
+                        packed[ALONE] = without_others(documents[role], services).encode()
                     for name, content in sorted(packed.items()):
                         info = tarfile.TarInfo("%s/%s" % (role, name))
                         info.size = len(content)

@@ -19,7 +19,7 @@ def variables_of(role: str, loader: DataLoader) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for kind in ("defaults", "vars"):
-        for path in [os.path.join(role, kind, "main.yml"), *sorted(glob.glob(os.path.join(role, kind, "main", "*.yml")))]:
-            if os.path.exists(path):
-                found.update(loader.load_from_file(path, cache="none", trusted_as_template=True) or {})
+        # Below the directory, so that a bracket in its own name is none of the pattern's.
+        for name in sorted(glob.glob("main.yml", root_dir=os.path.join(role, kind)) + glob.glob("main/*.yml", root_dir=os.path.join(role, kind))):
+            found.update(loader.load_from_file(os.path.join(role, kind, name), cache="none", trusted_as_template=True) or {})
     return found

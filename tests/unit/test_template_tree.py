@@ -228,12 +228,10 @@ def test_only_changed_files_are_checked_and_none_in_check_mode(tmp_path):
     assert len(asked) == 2
 
 
-def test_where_one_role_is_refused_no_other_is_delivered(tmp_path):
+@pytest.mark.parametrize("broken", [{"conf__a": "bad"}, {"own__b": "c"}], ids=["by its product", "for what is in the way"])
+def test_where_one_role_is_refused_no_other_is_delivered(tmp_path, broken):
     deliver_roles(tmp_path, {"app": {"a": "1"}, "web": {"conf__a": "good"}}, checks=CHECK, run=run_checker)
-    for broken in ({"conf__a": "bad"}, {"conf__a__b": "c"}):
-        (tmp_path / "project/web/conf/a").write_text("by hand" if "conf__a" in broken else "good")
-        if "conf__a__b" in broken:
-            (tmp_path / "project/web/.delivered.json").write_text("{}")
-        with pytest.raises(host.Refused):
-            deliver_roles(tmp_path, {"app": {"a": "2"}, "web": broken}, checks=CHECK, run=run_checker)
-        assert (tmp_path / "project/app/a").read_text() == "1"
+    (tmp_path / "project/web/own").write_text("mine")
+    with pytest.raises(host.Refused):
+        deliver_roles(tmp_path, {"app": {"a": "2"}, "web": broken}, checks=CHECK, run=run_checker)
+    assert (tmp_path / "project/app/a").read_text() == "1"

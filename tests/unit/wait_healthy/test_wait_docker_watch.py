@@ -227,7 +227,7 @@ def test_without_a_stream_containers_are_polled(wait, docker, later):
     docker.set(container(health="starting"))
     later(0.8, docker.lose, container(health="healthy"))
     result = wait(check(state="healthy"))
-    assert not result["failed"] and result["docker"]["events"] == "polling" and result["elapsed"] < 3
+    assert not result["failed"] and result["docker"]["events"] == "polling" and result["elapsed"] < 2
 
 
 def test_a_cut_stream_is_reopened_where_it_broke(wait, docker):
